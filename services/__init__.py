@@ -1,0 +1,1 @@
+"""Sluice: hybrid LLM inference for devices on thin links."""

@@ -1,0 +1,1 @@
+"""The `sluice` command: starts services, talks to them, measures them."""

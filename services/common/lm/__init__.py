@@ -1,0 +1,1 @@
+"""Language models: loading, weight formats, one padded forward pass."""

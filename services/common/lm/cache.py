@@ -1,0 +1,81 @@
+"""A KV cache in preallocated slots, one row per session, that any Hugging Face decoder can write into.
+
+`transformers` models only ask one thing of a cache: ``update(keys, values, layer)`` stores the new states and returns all
+states to attend to. ``SlotCache`` stores them in place at each row's own position, so that sessions of different
+lengths share one padded forward pass, a roll-back costs nothing (the caller passes a smaller start) and memory is
+bounded by ``slots * capacity_tokens`` from the beginning.
+
+Invariant: one writer. Entries at or after a row's start are garbage until the next pass writes them; the mask hides them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where one padded pass reads and writes."""
+
+    rows: torch.Tensor  # [batch] slot of each batch row
+    positions: torch.Tensor  # [batch, span] position of each new token
+    kv_tokens: int  # columns to attend to: the longest row after this pass
+    block: slice | None  # adjacent slots in order are read as a view, without a gather
+
+
+class SlotCache:
+    """Keys and values `[slots, kv_heads, capacity_tokens, head_dim]` per layer, allocated at first use.
+
+    One row costs ``2 * layers * kv_heads * capacity_tokens * head_dim`` elements.
+    """
+
+    is_compileable = False
+
+    def __init__(self, slots: int, capacity_tokens: int) -> None:
+        self.slots = slots
+        self.capacity_tokens = capacity_tokens
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+        self._plan: Plan | None = None
+
+    def begin(self, rows: list[int], starts: list[int], span: int, device: torch.device) -> Plan:
+        """Set the rows and positions of the pass to come: batch row ``b`` writes ``starts[b] .. starts[b] + span``."""
+        row_ids = torch.tensor(rows, device=device)
+        positions = torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(span, device=device)
+        stop = max(starts) + span
+        if stop > self.capacity_tokens:
+            raise ValueError(f"a pass up to position {stop} does not fit a slot of {self.capacity_tokens} tokens")
+        adjacent = rows == list(range(rows[0], rows[0] + len(rows)))
+        block = slice(rows[0], rows[0] + len(rows)) if adjacent else None
+        self._plan = Plan(row_ids, positions, stop, block)
+        return self._plan
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store new states `[batch, kv_heads, span, head_dim]`, return `[batch, kv_heads, kv_tokens, head_dim]`."""
+        plan = self._plan
+        if plan is None:
+            raise RuntimeError("SlotCache.begin comes before a forward pass")
+        while len(self._keys) <= layer:
+            shape = (self.slots, keys.shape[1], self.capacity_tokens, keys.shape[3])
+            self._keys.append(torch.zeros(shape, dtype=keys.dtype, device=keys.device))
+            self._values.append(torch.zeros(shape, dtype=values.dtype, device=values.device))
+        all_keys, all_values = self._keys[layer], self._values[layer]
+        index = plan.rows.unsqueeze(1)
+        all_keys[index, :, plan.positions] = keys.transpose(1, 2)
+        all_values[index, :, plan.positions] = values.transpose(1, 2)
+        picked = plan.rows if plan.block is None else plan.block
+        return all_keys[picked, :, : plan.kv_tokens], all_values[picked, :, : plan.kv_tokens]
+
+    def get_seq_length(self, _layer: int = 0) -> int:
+        """Asked by `transformers` when positions are not given; ours always are."""
+        return 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held by the slots allocated so far."""
+        return sum(t.numel() * t.element_size() for t in (*self._keys, *self._values))

@@ -1,0 +1,1 @@
+"""Offline distillation of a draft model (`sluice distill`)."""

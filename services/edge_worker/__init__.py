@@ -1,0 +1,1 @@
+"""The edge worker: HTTP API, draft model, gate, session loop, local fallback."""

@@ -1,0 +1,36 @@
+"""The seam between the session loop and whatever verifies: four calls, of which Kafka + Redis is the first implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from services.common.messages import Cancel, CandidateBatch, Open, Verdict
+
+
+class LinkDown(ConnectionError):
+    """The message could not be handed over; ``cause`` (``kafka``, ``redis``, ...) is the label it is counted under."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class VerifierClient(Protocol):
+    """What a session needs of the other side. ``open``, ``submit`` and ``cancel`` return the payload bytes handed over."""
+
+    def verdicts(self, session: bytes) -> asyncio.Queue[Verdict]:
+        """The queue on which this session's verdicts arrive; registered before ``open``, released by ``cancel``."""
+        ...
+
+    async def open(self, message: Open) -> int:
+        """Announce a session (or re-announce it with all ids). Raises ``LinkDown``."""
+        ...
+
+    async def submit(self, message: CandidateBatch) -> int:
+        """Upload one round. Raises ``LinkDown``."""
+        ...
+
+    async def cancel(self, message: Cancel) -> int:
+        """End a session; never raises ``LinkDown``."""
+        ...

@@ -1,0 +1,1 @@
+"""The policy service (no torch here)."""

@@ -1,0 +1,1 @@
+"""The verifier: consumer, scheduler, engine with the target model, context store."""
