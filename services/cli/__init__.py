@@ -1,1 +1,1 @@
-"""The `sluice` command: starts services, talks to them, measures them."""
+"""The `sluice` command: the whole system on one machine, and clients of it."""
