@@ -1,0 +1,1 @@
+"""Everything on one machine: embedded broker, embedded Redis, and the services as child processes."""
