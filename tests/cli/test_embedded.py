@@ -15,10 +15,14 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError
 
 from services.cli.errors import CommandError
 from services.cli.local import embedded
 from services.cli.local.nursery import Nursery
+from services.cli.local.redis_server import RedisServer
 from services.common import keys
 
 
@@ -51,18 +55,31 @@ async def test_messages_pass_through_the_broker_in_the_order_of_their_key(nurser
 
 
 async def test_redis_is_a_real_one_that_refuses_to_evict(nursery: Nursery) -> None:
-    url = embedded.start_redis(nursery, max_memory_mb=20)
-    async with Redis.from_url(url) as client:
+    server = RedisServer.new(nursery.folder, max_memory_mb=20)
+    embedded.start_redis(nursery, server)
+    async with Redis.from_url(server.url) as client:
         assert await client.eval("return redis.call('XADD', KEYS[1], '*', 'v', ARGV[1])", 1, "s", b"x")
         assert (await client.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
         assert (await client.config_get("maxmemory"))["maxmemory"] == str(20 * 2**20)
-    assert (nursery.folder / "redis.sock").stat().st_mode & 0o077 == 0
+    async with Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger:
+        with pytest.raises(AuthenticationError):
+            await stranger.ping()
+    assert nursery.folder.stat().st_mode & 0o077 == 0
+
+
+async def test_redis_comes_back_at_the_same_address(nursery: Nursery) -> None:
+    server = RedisServer.new(nursery.folder, max_memory_mb=20)
+    for _ in range(2):
+        embedded.start_redis(nursery, server)
+        async with Redis.from_url(server.url) as client:
+            assert await client.incr("x") == 1
+        nursery.end(embedded.REDIS)
 
 
 def test_nothing_is_left_after_the_end() -> None:
     with Nursery() as nursery:
         port = int(embedded.start_broker(nursery).rpartition(":")[2])
-        embedded.start_redis(nursery)
+        embedded.start_redis(nursery, RedisServer.new(nursery.folder, max_memory_mb=20))
         assert len(nursery.leftovers()) == 3  # broker, Redis, reaper
     assert nursery.leftovers() == []
     assert not nursery.folder.exists()
@@ -119,9 +136,10 @@ _SUPERVISOR = """
 import time
 from services.cli.local import embedded
 from services.cli.local.nursery import Nursery
+from services.cli.local.redis_server import RedisServer
 with Nursery() as nursery:
     embedded.start_broker(nursery)
-    embedded.start_redis(nursery)
+    embedded.start_redis(nursery, RedisServer.new(nursery.folder, max_memory_mb=20))
     nursery.note()
     print(nursery.folder, *(p.pid for p in nursery.leftovers()), flush=True)
     time.sleep(300)

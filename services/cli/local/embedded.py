@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from services.cli.errors import CommandError
-from services.cli.local import redis_server
 from services.cli.local.child import Child
 from services.cli.local.nursery import Nursery
+from services.cli.local.redis_server import RedisServer
 from services.common import keys
 
 START_SECONDS = 20.0
@@ -28,13 +28,11 @@ def start_broker(nursery: Nursery, rtt_ms: int = 0) -> str:
     return address.read_text().strip()
 
 
-def start_redis(nursery: Nursery, max_memory_mb: int = 256) -> str:
-    """The server's URL, the same after each start within one nursery."""
+def start_redis(nursery: Nursery, server: RedisServer) -> None:
+    """Empty; at the same address after each start."""
     nursery.progress("starting Redis")
-    socket = nursery.folder / "redis.sock"
-    child = nursery.start(REDIS, redis_server.command(nursery.folder, socket, max_memory_mb))
-    _wait(child, lambda: redis_server.answers(socket))
-    return redis_server.url(socket)
+    child = nursery.start(REDIS, server.command())
+    _wait(child, server.answers)
 
 
 def _wait(child: Child, ready: Callable[[], bool]) -> None:

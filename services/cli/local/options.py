@@ -30,7 +30,7 @@ class StackOptions:
     redis_memory_mb: int = 256
     broker_rtt_ms: int = 0
     start_seconds: float = 600.0  # a model may have to be downloaded first
-    stop_seconds: float = 20.0  # for each part, before it is killed
+    stop_seconds: float = 25.0  # for each part, before it is killed: above the drain budget of the services
     threads: int | None = None  # of torch, in each service
     edge_environment: Mapping[str, str] = field(default_factory=dict)
     verifier_environment: Mapping[str, str] = field(default_factory=dict)

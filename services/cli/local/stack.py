@@ -15,6 +15,7 @@ from services.cli.local import embedded, environment
 from services.cli.local.nursery import Nursery
 from services.cli.local.options import StackOptions
 from services.cli.local.ports import free_port, require_free
+from services.cli.local.redis_server import RedisServer
 
 POLL_SECONDS = 0.1
 EDGE_WORKER = "edge worker"
@@ -34,6 +35,7 @@ class Stack:
         self.kafka = options.kafka or ""
         self.redis = options.redis or ""
         self._port = options.port or free_port(options.host)
+        self._redis_server = RedisServer.new(self.nursery.folder, options.redis_memory_mb)
         self._verifier_ports: dict[str, int] = {}
 
     @property
@@ -82,7 +84,7 @@ class Stack:
 
     def start_redis(self) -> None:
         """At the same address as before, empty."""
-        embedded.start_redis(self.nursery, self.options.redis_memory_mb)
+        embedded.start_redis(self.nursery, self._redis_server)
 
     def stop_broker(self) -> None:
         """For good: an embedded broker cannot come back at the same address."""
@@ -92,7 +94,8 @@ class Stack:
         if self.options.kafka is None:
             self.kafka = embedded.start_broker(self.nursery, self.options.broker_rtt_ms)
         if self.options.redis is None:
-            self.redis = embedded.start_redis(self.nursery, self.options.redis_memory_mb)
+            self.redis = self._redis_server.url
+            self.start_redis()
         settings = environment.edge_worker(self.options, self.kafka, self.redis, self._port)
         self.nursery.start(EDGE_WORKER, [sys.executable, "-m", "services.edge_worker"], settings)
         self.start_verifiers()
