@@ -34,6 +34,7 @@ class Purpose(enum.IntEnum):
     ACCEPT = 2
     RESIDUAL = 3
     AUDIT = 4
+    GATE = 5  # the random gate, a baseline
 
 
 def key(seed: int, position: int, round_: int, purpose: Purpose) -> np.uint64:

@@ -76,14 +76,14 @@ class AnswerStats:
     payload_bytes: int = 0
     audit_sum: float = 0.0
     audited: int = 0
-    expected_acceptance_sum: float = 0.0
+    late_verdicts: int = 0
     draft_seconds: float = 0.0
     wait_seconds: float = 0.0
     verify_seconds: float = 0.0
     finish_reason: str = ""  # stop | length | error
     lossless: bool = False
     degraded_reason: str = ""
-    extra: dict[str, float] = field(default_factory=dict)
+    causes: dict[str, int] = field(default_factory=dict)  # lost rounds by cause
 
     @property
     def total(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.messages import Cancel, CandidateBatch, Open, Verdict
@@ -16,11 +17,24 @@ class LinkDown(ConnectionError):
         self.cause = cause
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A round for which no verdict will come: why, as the label it is counted under."""
+
+    round: int
+    attempt: int
+    cause: str
+
+
 class VerifierClient(Protocol):
     """What a session needs of the other side. ``open``, ``submit`` and ``cancel`` return the payload bytes handed over."""
 
-    def verdicts(self, session: bytes) -> asyncio.Queue[Verdict]:
-        """The queue on which this session's verdicts arrive; registered before ``open``, released by ``cancel``."""
+    def verdicts(self, session: bytes) -> asyncio.Queue[Verdict | Lost]:
+        """The queue on which this session's verdicts arrive; registered before ``open``, dropped by ``release``."""
+        ...
+
+    def release(self, session: bytes) -> None:
+        """Forget the session's queue; verdicts that still come are dropped."""
         ...
 
     async def open(self, message: Open) -> int:

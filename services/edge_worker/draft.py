@@ -1,0 +1,123 @@
+"""The draft model: one token at a time, on a thread of its own.
+
+A step turns logits into everything the session needs of a position: ``x`` cut and rounded to counts, ``d`` sampled from those
+counts, the uncertainty, and log probabilities where asked for. The work happens on one engine thread; the event loop only awaits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from services.common.lm.engine import CausalEngine
+from services.common.sampling import Sampling
+from services.common.speculative import Sparse
+from services.common.warp import distribution
+from services.edge_worker.gate import Signal, uncertainty
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is drafted at one position. ``d`` is drawn from ``x``; ``u`` sees ``d`` unless the caller asked for a blind one."""
+
+    d: int
+    x: Sparse
+    x_d: float
+    u: float
+    logprob: float | None
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """Feed ``tokens`` at ``start`` of ``slot``, then draft the position after them."""
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+    sampling: Sampling
+    seed: int
+    round: int
+    blind: bool
+    top_logprobs: int | None
+
+
+class Drafter(Protocol):
+    """The seam of the session loop to the draft model."""
+
+    def acquire(self) -> int | None:
+        """A free slot, or ``None``."""
+        ...
+
+    def release(self, slot: int) -> None: ...
+
+    async def step(self, request: StepRequest) -> Step: ...
+
+
+class ModelDrafter:
+    """``Drafter`` over a ``CausalEngine``. ``entries``: most ids of ``x``; ``vocabulary``: true size, padding is cut off."""
+
+    def __init__(
+        self, engine: CausalEngine, *, vocabulary: int, signal: Signal, entries: int, prefill_tokens: int = 256
+    ) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+        self._signal = signal
+        self._entries = entries
+        self._prefill_tokens = prefill_tokens
+        self._free = list(range(engine.cache.slots))
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draft")
+
+    def acquire(self) -> int | None:
+        return self._free.pop() if self._free else None
+
+    def release(self, slot: int) -> None:
+        self._free.append(slot)
+
+    async def step(self, request: StepRequest) -> Step:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, request)
+
+    def close(self) -> None:
+        """Wait for the step under way and end the thread."""
+        self._thread.shutdown(wait=True)
+
+    @torch.inference_mode()
+    def _step(self, request: StepRequest) -> Step:
+        tokens, start = list(request.tokens), request.start
+        while len(tokens) > self._prefill_tokens:
+            piece, tokens = tokens[: self._prefill_tokens], tokens[self._prefill_tokens :]
+            self._engine.hidden([request.slot], [start], [piece])
+            start += len(piece)
+        states = self._engine.hidden([request.slot], [start], [tokens])
+        logits = self._engine.logits(states[0, -1:])[0, : self._vocabulary]
+        position = start + len(tokens)
+        x = sparse(logits, request.sampling, self._entries)
+        d = x.sample(request.seed, position, request.round)
+        u = uncertainty(logits, None if request.blind else d, self._signal)
+        logprob, top = _logprobs(logits, d, request.top_logprobs)
+        return Step(d, x, x.of(d), u, logprob, top)
+
+
+def sparse(logits: torch.Tensor, sampling: Sampling, entries: int) -> Sparse:
+    """``x`` of raw ``logits`` `[vocabulary]`: warped, cut to its largest ``entries``, rounded to counts."""
+    if sampling.greedy:
+        return Sparse.certain(int(logits.argmax()))
+    p = distribution(logits.unsqueeze(0), sampling)[0]
+    top = p.topk(min(entries, len(p)))
+    ids = top.indices.cpu().numpy().astype(np.int64)
+    return Sparse.cut(ids, top.values.cpu().numpy().astype(np.float64), entries)
+
+
+def _logprobs(logits: torch.Tensor, d: int, wanted: int | None) -> tuple[float | None, tuple[tuple[int, float], ...]]:
+    if wanted is None:
+        return None, ()
+    log_p = torch.log_softmax(logits.float(), dim=-1)
+    best = log_p.topk(wanted) if wanted else None
+    pairs = () if best is None else tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return float(log_p[d]), pairs

@@ -1,0 +1,201 @@
+"""``VerifierClient`` over Kafka (uploads) and a Redis stream (verdicts).
+
+Both links may be down at any time, also at the start: a background task connects each and connects it again, and meanwhile uploads fail
+at once with ``LinkDown``. One task reads this worker's reply stream and hands each verdict to its session's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.common import keys
+from services.common.lifecycle import Backoff
+from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
+from services.common.redis_client import connect
+from services.edge_worker.verifier_client import LinkDown, Lost
+
+REDIS_TIMEOUT_SECONDS = 4.0
+BLOCK_MS = 1500  # under half of the timeout: an idle read must not look like a dead connection
+READ_AT_MOST = 256
+
+log = structlog.get_logger()
+
+
+class KafkaRedisClient:
+    """``link_seconds`` bounds how long one message may take to reach the broker."""
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        bootstrap: str,
+        redis_url: str,
+        link_seconds: float,
+        on_unknown: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._worker = worker
+        self._bootstrap = bootstrap
+        self._link_seconds = link_seconds
+        self._redis: Redis = connect(redis_url, connections=2, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+        self._producer: AIOKafkaProducer | None = None
+        self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
+        self._on_unknown = on_unknown
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reading = False
+
+    # -- life cycle ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._tasks = [asyncio.create_task(self._keep_producer()), asyncio.create_task(self._read_replies())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._producer is not None:
+            with suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), 5.0)
+        await self._redis.aclose()
+
+    @property
+    def connected(self) -> bool:
+        """Whether both links worked when last used."""
+        return self._producer is not None and self._reading
+
+    # -- VerifierClient -----------------------------------------------------------------------------------------------
+
+    def verdicts(self, session: bytes) -> asyncio.Queue[Verdict | Lost]:
+        return self._queues.setdefault(session, asyncio.Queue())
+
+    def release(self, session: bytes) -> None:
+        self._queues.pop(session, None)
+
+    async def open(self, message: Open) -> int:
+        return await self._send(message.session, message)
+
+    async def submit(self, message: CandidateBatch) -> int:
+        return await self._send(message.session, message)
+
+    async def cancel(self, message: Cancel) -> int:
+        try:
+            return await self._send(message.session, message)
+        except LinkDown:
+            return 0
+
+    async def _send(self, key: bytes, message: Message) -> int:
+        if not self._reading:
+            raise LinkDown("redis", "Redis cannot be reached: a verdict could not come back")
+        producer = self._producer
+        if producer is None:
+            raise LinkDown("kafka", "the Kafka broker cannot be reached")
+        value = encode(message)
+        try:
+            async with asyncio.timeout(self._link_seconds):
+                await producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LinkDown("kafka", f"the Kafka broker took no message: {type(error).__name__}") from error
+        return len(key) + len(value)
+
+    # -- Kafka --------------------------------------------------------------------------------------------------------
+
+    async def _keep_producer(self) -> None:
+        backoff = Backoff()
+        told = False
+        while self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                client_id=f"sluice-edge-{self._worker}",
+                acks=1,
+                linger_ms=0,
+                request_timeout_ms=int(max(1.0, self._link_seconds) * 1000),
+                retry_backoff_ms=100,
+            )
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                with suppress(KafkaError, OSError):
+                    await producer.stop()
+                if not told:
+                    log.warning("kafka cannot be reached; answers go on locally", error=str(error)[:200])
+                told = True
+                await backoff.sleep()
+                continue
+            self._producer = producer
+            log.info("kafka connected")
+
+    # -- Redis --------------------------------------------------------------------------------------------------------
+
+    async def _read_replies(self) -> None:
+        backoff = Backoff()
+        stream = keys.replies(self._worker)
+        last: str | None = None
+        while True:
+            try:
+                last = await self._position(stream, last)
+                if not self._reading:
+                    self._reading = True
+                    log.info("redis connected")
+                while True:
+                    last = await self._read(stream, last)
+                    backoff.reset()
+            except (RedisError, OSError) as error:
+                if self._reading:
+                    log.warning("redis cannot be reached; answers go on locally", error=type(error).__name__)
+                self._reading = False
+                await backoff.sleep()
+
+    async def _position(self, stream: str, last: str | None) -> str:
+        """Where to read on: after the newest entry at first; after a fail-over that lost entries, at its end again."""
+        newest: Any = await self._redis.xrevrange(stream, count=1)
+        end = newest[0][0].decode() if newest else "0-0"
+        return end if last is None or _order(end) < _order(last) else last
+
+    async def _read(self, stream: str, last: str) -> str:
+        reply: Any = await self._redis.xread({stream: last}, count=READ_AT_MOST, block=BLOCK_MS)
+        for entry_id, fields in _entries(reply):
+            last = entry_id.decode()
+            self._hand_over(fields.get(b"v", b""))
+        return last
+
+    def _hand_over(self, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except MessageError as error:
+            log.warning("a verdict could not be read", reason=str(error))
+            return
+        queue = self._queues.get(message.session) if isinstance(message, Verdict) else None
+        if queue is None or not isinstance(message, Verdict):
+            self._on_unknown()
+            return
+        queue.put_nowait(message)
+
+
+def worker_name() -> str:
+    """A name for a worker that was given none."""
+    return f"edge-{uuid.uuid4().hex[:8]}"
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    left, _, right = entry_id.partition("-")
+    return int(left), int(right or 0)
+
+
+def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of one stream, from the RESP2 (list of pairs) or the RESP3 (mapping) form."""
+    if not reply:
+        return []
+    if isinstance(reply, dict):
+        groups = next(iter(reply.values()))
+        return [tuple(e) for group in groups for e in (group if isinstance(group, list) and group and isinstance(group[0], (list, tuple)) else [group])]
+    return [tuple(e) for e in reply[0][1]]

@@ -1,0 +1,54 @@
+"""The edge worker's metrics, in an injected registry. Counters and histograms; ratios are left to queries."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.common.messages import Verdict
+from services.edge_worker.answer import TokenOut
+from services.edge_worker.breaker import State
+from services.edge_worker.session import Observer
+from services.edge_worker.transcript import Flight
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class EdgeMetrics(Observer):
+    """Counts what sessions report. The uplink's socket bytes are counted by ``uplink.UplinkMeter``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.tokens = Counter("sluice_tokens", "Answered tokens", ["decision"], registry=registry)
+        self.rounds = Counter("sluice_rounds", "Rounds with an ok verdict", registry=registry)
+        self.lost_rounds = Counter("sluice_lost_rounds", "Rounds without a verdict", ["cause"], registry=registry)
+        self.candidates = Counter("sluice_candidates", "Candidates uploaded", registry=registry)
+        self.kept = Histogram(
+            "sluice_kept_tokens", "Tokens of a span that a verdict kept", buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32), registry=registry
+        )
+        self.round_trip = Histogram("sluice_round_trip_seconds", "Upload to verdict", buckets=_SECONDS, registry=registry)
+        self.queue = Histogram("sluice_round_queue_seconds", "Append to start of verification", buckets=_SECONDS, registry=registry)
+        self.verify = Histogram("sluice_round_verify_seconds", "Verification", buckets=_SECONDS, registry=registry)
+        self.draft = Histogram("sluice_draft_step_seconds", "One draft step", buckets=_SECONDS, registry=registry)
+        self.dropped = Counter("sluice_dropped_verdicts", "Verdicts that no session waited for", registry=registry)
+        self.answers = Counter("sluice_answers", "Answers by how they ended", ["end"], registry=registry)
+        self.running = Gauge("sluice_sessions", "Answers being written", registry=registry)
+        self.breaker = Gauge("sluice_breaker_open", "1 while the circuit breaker keeps rounds back", registry=registry)
+
+    def token(self, token: TokenOut) -> None:
+        self.tokens.labels(token.decision.value).inc()
+
+    def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None:
+        self.rounds.inc()
+        self.candidates.inc(sum(t.judged for t in flight.span))
+        self.kept.observe(verdict.kept)
+        self.round_trip.observe(seconds)
+        self.queue.observe(verdict.queue_seconds)
+        self.verify.observe(verdict.verify_seconds)
+
+    def lost(self, cause: str) -> None:
+        self.lost_rounds.labels(cause).inc()
+
+    def drafted(self, seconds: float) -> None:
+        self.draft.observe(seconds)
+
+    def breaker_state(self, state: State) -> None:
+        self.breaker.set(0 if state is State.CLOSED else 1)

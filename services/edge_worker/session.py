@@ -1,0 +1,344 @@
+"""The session loop: draft, gate, upload, go on drafting, apply the verdict (DESIGN section 2).
+
+Draws at a position are keyed by the round that the draft belongs to, and the bonus token shares the noise of the draft at its position,
+so the outcome depends on the tokens and never on how far drafting ahead had come when a verdict arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.common import codec, rng
+from services.common.messages import Cancel, CandidateBatch, Mode, Open, Status, Verdict
+from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
+from services.edge_worker.breaker import Breaker
+from services.edge_worker.draft import Drafter, StepRequest
+from services.edge_worker.gate import Gate
+from services.edge_worker.span import Drafted, Limits, cut
+from services.edge_worker.transcript import Flight, Transcript
+from services.edge_worker.verifier_client import LinkDown, Lost, VerifierClient
+
+MAX_ATTEMPTS = 4
+RESEND = (Status.STALE_BASE, Status.CONTEXT_LOST)
+
+
+class Observer:
+    """What a worker wants to know of its sessions; the default looks away."""
+
+    def token(self, token: TokenOut) -> None: ...
+
+    def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None: ...
+
+    def lost(self, cause: str) -> None: ...
+
+    def drafted(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What all sessions of one edge worker share."""
+
+    name: str
+    drafter: Drafter
+    client: VerifierClient
+    breaker: Breaker
+    gate: Gate
+    end_ids: frozenset[int]
+    tokenizer_hash: str
+    target: str
+    span_tokens: int
+    wait_tokens: int
+    risk: float
+    audit_rate: float
+    wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
+    observer: Observer
+    clock: Callable[[], float] = time.monotonic
+
+
+class Session:
+    """One answer; iterate over it to write it. It holds draft slot ``slot`` until it ends (see ``answer.Answer``)."""
+
+    def __init__(self, request: AnswerRequest, worker: Worker, slot: int) -> None:
+        self.request, self.worker = request, worker
+        self.stats = AnswerStats()
+        self.lossless = request.mode is Mode.LOSSLESS
+        self.stats.lossless = not request.slm_only and (self.lossless or request.gamma == 0.0)
+        self._slot: int | None = slot
+        self._id = os.urandom(16)
+        self._text = Transcript(list(request.prompt_ids), request.max_tokens, worker.end_ids)
+        self._limits = Limits(max(1, request.k), worker.span_tokens, worker.wait_tokens, worker.risk)
+        self._events = worker.client.verdicts(self._id)
+        self._sending: asyncio.Task[None] | None = None
+        self._opened = False
+        self._stream: AsyncGenerator[TokenOut, None] | None = None
+
+    # -- life cycle ---------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[TokenOut]:
+        if self._stream is not None:
+            raise RuntimeError("an answer can be iterated over once")
+        self._stream = self._run()
+        return self._stream
+
+    async def aclose(self) -> None:
+        """Stop the work; harmless when it has ended."""
+        if self._stream is not None:
+            await self._stream.aclose()
+        await self._end()
+
+    async def _run(self) -> AsyncGenerator[TokenOut, None]:
+        try:
+            self._announce()
+            while not self._text.finished:
+                for token in await self._advance():
+                    self._count(token)
+                    yield token
+            self.stats.finish_reason = self._text.finished
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._slot is None:
+            return
+        slot, self._slot = self._slot, None
+        self.worker.drafter.release(slot)
+        self.worker.client.release(self._id)
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sending
+        if self._text.flight is not None:
+            self.worker.breaker.abandon()
+        if self._opened and not self._text.finished:
+            self.stats.payload_bytes += await self.worker.client.cancel(Cancel(session=self._id, worker=self.worker.name))
+
+    async def _advance(self) -> list[TokenOut]:
+        """One step of whatever can be done now; the tokens that became final."""
+        text = self._text
+        out: list[TokenOut] = []
+        if self._may_draft():
+            await self._draft()
+            out += text.show_front()
+        if text.flight is None:
+            out += self._begin_round()
+        if text.flight is not None:
+            event = await self._receive(block=not self._may_draft())
+            if isinstance(event, Verdict):
+                out += self._apply(text.flight, event)
+            elif event is not None:
+                out += await self._lose(text.flight, event.cause)
+            if text.flight is None and not text.finished:
+                out += text.show_front()
+        return out
+
+    def _count(self, token: TokenOut) -> None:
+        name = token.decision.value
+        setattr(self.stats, name, getattr(self.stats, name) + 1)
+        self.worker.observer.token(token)
+
+    # -- drafting -----------------------------------------------------------------------------------------------------
+
+    def _may_draft(self) -> bool:
+        """Ahead of a round in flight, drafting stops where the next upload will end: what is beyond belongs to a later round."""
+        text = self._text
+        if text.ended() or (text.flight is not None and text.flight.audit_only):
+            return False
+        return cut(text.own_pending(), self._limits, ended=False) is None
+
+    async def _draft(self) -> None:
+        request, text, worker = self.request, self._text, self.worker
+        started, position = worker.clock(), len(text)
+        start, tokens = text.unfed()
+        assert self._slot is not None
+        step = await worker.drafter.step(
+            StepRequest(
+                self._slot, start, tokens, request.sampling, request.seed, text.round, self.lossless, request.top_logprobs
+            )
+        )
+        seconds = worker.clock() - started
+        self.stats.draft_seconds += seconds
+        worker.observer.drafted(seconds)
+        flagged = not request.slm_only and worker.gate.flag(
+            step.u, request.gamma, seed=request.seed, position=position, round_=text.round
+        )
+        judged = flagged or (self.lossless and not request.slm_only)
+        text.drafted(Drafted(step.d, step.x, step.x_d, step.u, flagged, judged, step.logprob, step.top))
+
+    # -- uploading ----------------------------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Publish ``Open`` in the background, so that the verifier prefills while the device drafts."""
+        if not self.request.slm_only and not self.worker.breaker.blocking(self.worker.clock()):
+            self._sending = asyncio.create_task(self._send_open())
+
+    async def _send_open(self) -> None:
+        request = self.request
+        message = Open(
+            session=self._id,
+            worker=self.worker.name,
+            tenant=request.tenant,
+            ids=codec.pack_ids(self._text.base),
+            prompt_tokens=len(request.prompt_ids),
+            sampling=request.sampling,
+            seed=request.seed,
+            mode=request.mode,
+            tokenizer_hash=self.worker.tokenizer_hash,
+            target=self.worker.target,
+        )
+        with suppress(LinkDown):  # the round that needs it opens again and counts the cause
+            self.stats.payload_bytes += await self.worker.client.open(message)
+            self._opened = True
+
+    def _begin_round(self) -> list[TokenOut]:
+        """Upload what is due; or finish an answer that ended without a candidate."""
+        text, now = self._text, self.worker.clock()
+        ended = text.ended()
+        n = cut(text.pending, self._limits, ended=ended)
+        audit_only = n is None
+        if n is None:
+            if not ended:
+                return []
+            if not self._wants_audit():
+                return text.keep_local(len(text.pending))
+            n = len(text.pending)
+        if not self.worker.breaker.allow(now) and not self._must_be_verified():
+            if not audit_only:
+                self._degrade(f"breaker open after {self.worker.breaker.cause}")
+            self._opened = False  # the verifier's base stays behind: a later round sends all ids
+            return text.keep_local(n)
+        self._submit(text.send(n, now=now, audit_only=audit_only))
+        return []
+
+    def _must_be_verified(self) -> bool:
+        return self.request.on_outage is not OnOutage.DEGRADE
+
+    def _wants_audit(self) -> bool:
+        """Drawn before generation, from the seed alone; audits of such trailing spans are weighted by the inverse of the rate."""
+        if self.request.slm_only:
+            return False
+        return rng.uniform(self.request.seed, 0, 0, rng.Purpose.AUDIT) < self.worker.audit_rate
+
+    def _submit(self, flight: Flight) -> None:
+        batch = CandidateBatch(
+            session=self._id,
+            worker=self.worker.name,
+            round=flight.round,
+            attempt=flight.attempt,
+            base_length=len(self._text.base),
+            base_digest=codec.base_digest(self._text.base),
+            span=codec.pack_span([t.on_wire() for t in flight.span]),
+            want_bonus=flight.want_bonus,
+            ttl_ms=max(1, int(self.request.deadline_seconds * 1000)),
+        )
+        self._sending = asyncio.create_task(self._deliver(batch, self._sending))
+
+    async def _deliver(self, batch: CandidateBatch, before: asyncio.Task[None] | None) -> None:
+        """Hand over ``batch`` after whatever is still being sent; a failure arrives like a verdict, on the same queue."""
+        if before is not None:
+            await before
+        try:
+            if not self._opened:
+                await self._send_open()
+            self.stats.payload_bytes += await self.worker.client.submit(batch)
+        except LinkDown as error:
+            self._events.put_nowait(Lost(batch.round, batch.attempt, error.cause))
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    async def _receive(self, *, block: bool) -> Verdict | Lost | None:
+        """What became of the round in flight; ``None``: nothing yet, go on drafting."""
+        flight = self._text.flight
+        assert flight is not None
+        started = self.worker.clock()
+        try:
+            while True:
+                left = flight.sent_at + self.request.deadline_seconds - self.worker.clock()
+                if self._events.empty() and not block and left > 0:
+                    return None
+                if self._events.empty() and left <= 0:
+                    return Lost(flight.round, flight.attempt, "deadline")
+                try:
+                    event = await asyncio.wait_for(self._events.get(), max(left, 0.001))
+                except TimeoutError:
+                    continue
+                stored = isinstance(event, Verdict) and event.status is Status.OK
+                if event.round == flight.round and (event.attempt == flight.attempt or stored):
+                    return event
+                self.stats.late_verdicts += 1
+        finally:
+            self.stats.wait_seconds += self.worker.clock() - started
+
+    def _apply(self, flight: Flight, verdict: Verdict) -> list[TokenOut]:
+        if verdict.status is not Status.OK:
+            return self._refused(flight, verdict)
+        if verdict.kept > len(flight.span) or (verdict.corrected and verdict.kept >= len(flight.span)):
+            return self._give_up("invalid verdict")
+        self.worker.breaker.success()
+        self.worker.observer.round(flight, verdict, self.worker.clock() - flight.first_sent_at)
+        stats = self.stats
+        stats.rounds += 1
+        stats.verify_seconds += verdict.verify_seconds
+        stats.judged += sum(t.judged for t in flight.span[: verdict.kept]) + verdict.corrected
+        stats.uploaded_candidates += sum(t.judged for t in flight.span)
+        weight = 1.0 / self.worker.audit_rate if flight.audit_only else 1.0
+        audits = codec.unpack_audits(verdict.audits)
+        stats.audit_sum += weight * sum(audits)
+        stats.audited += len(audits)
+        if flight.audit_only:
+            return self._text.verdict(len(flight.span), None, False)
+        return self._text.verdict(verdict.kept, verdict.token, verdict.corrected)
+
+    def _refused(self, flight: Flight, verdict: Verdict) -> list[TokenOut]:
+        """Any status but ``ok``: send all ids again where that helps, else go on without."""
+        if verdict.status in RESEND and flight.attempt + 1 < MAX_ATTEMPTS:
+            flight.attempt += 1
+            self._opened = False
+            self._submit(flight)
+            return []
+        cause = verdict.status.value
+        if self._must_be_verified():
+            raise OutageError(f"the verifier refused a round: {verdict.reason or cause}")
+        self.worker.breaker.failure(self.worker.clock(), cause)
+        return self._give_up(cause)
+
+    async def _lose(self, flight: Flight, cause: str) -> list[TokenOut]:
+        """No verdict in time: degrade, or wait for a verifier, or fail, as the answer was asked to."""
+        now = self.worker.clock()
+        self.worker.breaker.failure(now, cause)
+        if not self._must_be_verified():
+            return self._give_up(cause)
+        waited = now - flight.first_sent_at
+        if self.request.on_outage is OnOutage.ERROR or waited >= self.worker.wait_seconds or flight.attempt >= 255:
+            self.stats.finish_reason = "error"
+            raise OutageError(
+                f"no verdict within {waited:.1f} s ({cause}); the answer must be verified. Try again later, or ask with "
+                'on_outage "degrade"'
+            )
+        self.worker.observer.lost(cause)
+        if cause != "deadline":
+            await asyncio.sleep(min(1.0, self.request.deadline_seconds))
+        flight.attempt += 1
+        flight.sent_at = self.worker.clock()
+        self._opened = False
+        self._submit(flight)
+        return []
+
+    def _give_up(self, cause: str) -> list[TokenOut]:
+        self.worker.observer.lost(cause)
+        self.stats.lost_rounds += 1
+        self.stats.causes[cause] = self.stats.causes.get(cause, 0) + 1
+        self._opened = False  # the verifier's base may have moved on without us: the next round sends all ids again
+        flight = self._text.flight
+        if flight is not None and not flight.audit_only:
+            self._degrade(cause)
+        return self._text.give_up()
+
+    def _degrade(self, cause: str) -> None:
+        self.stats.lossless = False
+        self.stats.degraded_reason = self.stats.degraded_reason or cause
+

@@ -1,0 +1,73 @@
+"""Bytes that really left for Kafka and Redis: read from the kernel, whatever library wrote them, retransmissions included.
+
+Linux keeps for each TCP socket the bytes it sent (``tcpi_bytes_sent`` of ``TCP_INFO``). The meter finds this process's sockets whose
+peer is the broker or Redis and adds up what is new since it last looked. Elsewhere there is no such counter: the meter then says
+``available = False`` and the payload bytes of the answers are the figure to use.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter
+
+_BYTES_SENT_OFFSET = 200  # struct tcp_info of Linux 4.19 and later
+_TCP_INFO_BYTES = 232
+
+
+class UplinkMeter:
+    """``peers``: channel name to the host:port addresses it may talk to."""
+
+    def __init__(self, peers: dict[str, Iterable[tuple[str, int]]], registry: CollectorRegistry) -> None:
+        self.available = sys.platform == "linux"
+        self._ports = {port: channel for channel, addresses in peers.items() for _, port in addresses}
+        self._seen: dict[tuple[int, int], int] = {}  # (inode, local port) -> bytes counted so far
+        self._counter = Counter(
+            "sluice_uplink_bytes", "Bytes written to the sockets towards Kafka and Redis", ["channel"], registry=registry
+        )
+        for channel in peers:
+            self._counter.labels(channel)
+
+    def sample(self) -> None:
+        """Add what was sent since the last call; cheap enough for each scrape and each second."""
+        if not self.available:
+            return
+        alive: dict[tuple[int, int], int] = {}
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError, ValueError):
+                self._look(int(name), alive)
+        self._seen = alive
+
+    def _look(self, fd: int, alive: dict[tuple[int, int], int]) -> None:
+        link = os.readlink(f"/proc/self/fd/{fd}")
+        if not link.startswith("socket:["):
+            return
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
+                return
+            channel = self._ports.get(sock.getpeername()[1])
+            if channel is None:
+                return
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            local_port = sock.getsockname()[1]
+        if len(info) < _BYTES_SENT_OFFSET + 8:
+            self.available = False
+            return
+        (sent,) = struct.unpack_from("<Q", info, _BYTES_SENT_OFFSET)
+        key = (int(link[8:-1]), local_port)
+        self._counter.labels(channel).inc(max(0, sent - self._seen.get(key, 0)))
+        alive[key] = sent
+
+
+def addresses(text: str, default_port: int) -> list[tuple[str, int]]:
+    """``host:port,host:port`` as pairs."""
+    pairs = []
+    for part in text.split(","):
+        host, _, port = part.strip().rpartition(":")
+        pairs.append((host, int(port)) if host and port.isdigit() else (part.strip(), default_port))
+    return pairs

@@ -1,0 +1,198 @@
+"""The session loop over exact fakes: bookkeeping, reproducibility, outages, and the law of whole answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from services.common.messages import Mode
+from services.edge_worker.answer import Decision, OnOutage, OutageError
+from services.edge_worker.breaker import Breaker, State
+from services.edge_worker.session import Session
+from tests.edge_worker.conftest import Rig, target_law
+
+ALPHA = 1e-6  # false-alarm rate of each statistical test; seeds are fixed
+
+
+async def test_counts_agree_with_the_tokens(rig: Callable[..., Rig]) -> None:
+    for seed in range(40):
+        bench = rig()
+        tokens, session = await bench.write(seed)
+        assert len(tokens) == session.stats.total == 6
+        assert session.stats.finish_reason == "length"
+        by = Counter(t.decision for t in tokens)
+        assert session.stats.accepted == by[Decision.ACCEPTED]
+        assert session.stats.judged == by[Decision.ACCEPTED] + by[Decision.CORRECTED]
+        assert session.stats.payload_bytes > 0
+        assert bench.client.cancelled == []
+
+
+async def test_k_zero_sends_nothing(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    tokens, session = await bench.write(3, slm_only=True, k=0)
+    assert {t.decision for t in tokens} == {Decision.SKIPPED}
+    assert bench.client.opens == []
+    assert session.stats.payload_bytes == 0
+    assert not session.stats.lossless
+
+
+async def test_gamma_zero_asks_about_everything(rig: Callable[..., Rig]) -> None:
+    tokens, session = await rig().write(5, gamma=0.0)
+    assert Decision.SKIPPED not in {t.decision for t in tokens}
+    assert session.stats.lossless
+
+
+async def test_larger_gamma_never_asks_more(rig: Callable[..., Rig]) -> None:
+    asked = []
+    for gamma in (0.0, 0.5, 1.0, 1.4, 2.0, 10.0):
+        bench = rig(audit_rate=1e-9)
+        total = 0
+        for seed in range(30):
+            total += (await bench.write(seed, gamma=gamma))[1].stats.judged
+        asked.append(total)
+    assert asked == sorted(asked, reverse=True)
+    assert asked[0] > 0
+    assert asked[-1] == 0
+
+
+def chi_square(texts: list[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> float:
+    seen = Counter(texts)
+    observed = np.array([seen[t] for t in law], dtype=float)
+    expected = np.array(list(law.values())) * len(texts)
+    assert observed.sum() == len(texts)
+    return float(stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue)
+
+
+def law_of(length: int) -> dict[tuple[int, ...], float]:
+    prompt = [0, 1, 2]
+    out = {}
+    for text in product(range(4), repeat=length):
+        out[text] = float(np.prod([target_law([*prompt, *text[:i]])[text[i]] for i in range(length)]))
+    return out
+
+
+async def texts(bench: Rig, count: int, **changes: Any) -> list[tuple[int, ...]]:
+    return [tuple(t.id for t in (await bench.write(seed, **changes))[0]) for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"mode": Mode.LOSSLESS}, {"gamma": 0.0}, {"gamma": 0.0, "k": 1}, {"mode": Mode.LOSSLESS, "k": 3, "gamma": 2.0}],
+    ids=["lossless", "gamma 0", "HLM", "lossless, rarely asking"],
+)
+async def test_whole_answers_follow_the_target_s_law(rig: Callable[..., Rig], changes: dict[str, Any]) -> None:
+    got = await texts(rig(), 4000, max_tokens=3, **changes)
+    assert chi_square(got, law_of(3)) > ALPHA
+
+
+async def test_the_same_test_catches_a_gate_that_skips(rig: Callable[..., Rig]) -> None:
+    got = await texts(rig(), 4000, max_tokens=3, gamma=1.0)
+    assert chi_square(got, law_of(3)) < ALPHA
+
+
+async def test_a_seed_reproduces_the_answer_however_late_the_verdicts_come(rig: Callable[..., Rig]) -> None:
+    for seed in range(60):
+        prompt, _ = await rig().write(seed, max_tokens=12)
+        bench = rig()
+        bench.client.hold = True
+        session = bench.session(seed, max_tokens=12)
+        slow = []
+
+        async def late(bench: Rig = bench) -> None:
+            while True:
+                for _ in range(20 + seed % 7):
+                    await asyncio.sleep(0)
+                bench.client.let_go()
+
+        pump = asyncio.create_task(late())
+        async for token in session:
+            slow.append(token)
+        pump.cancel()
+        assert [(t.id, t.decision) for t in slow] == [(t.id, t.decision) for t in prompt]
+
+
+async def test_a_lost_context_is_sent_again(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    bench.client.forget_context = True
+    tokens, session = await bench.write(1, gamma=0.0)
+    assert len(tokens) == 6
+    assert session.stats.unverified == 0
+    assert len(bench.client.opens) == 2
+    assert max(b.attempt for b in bench.client.batches) == 1
+
+
+async def test_no_verdict_means_unverified_tokens_and_an_open_breaker(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    bench.client.hold = True
+    tokens, session = await bench.write(2, gamma=0.0, deadline_seconds=0.05)
+    assert len(tokens) == 6
+    assert {t.decision for t in tokens} == {Decision.UNVERIFIED}
+    assert session.stats.degraded_reason == "deadline"
+    assert not session.stats.lossless
+    assert bench.worker.breaker.state is State.OPEN
+    assert session.stats.lost_rounds == 2
+
+
+async def test_a_dead_link_fails_at_once_and_names_its_cause(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    bench.client.down = "kafka"
+    tokens, session = await bench.write(2, gamma=0.0, deadline_seconds=600.0)
+    assert {t.decision for t in tokens} == {Decision.UNVERIFIED}
+    assert session.stats.causes == {"kafka": 2}
+
+
+async def test_after_an_outage_the_base_is_sent_again_and_verdicts_count_once_more(rig: Callable[..., Rig]) -> None:
+    bench = rig(breaker=Breaker(failures=100))
+    bench.client.down = "kafka"
+    session = bench.session(4, gamma=0.0, k=1, max_tokens=6)
+    tokens = []
+    async for token in session:
+        tokens.append(token)
+        bench.client.down = ""
+    assert tokens[0].decision is Decision.UNVERIFIED
+    assert tokens[-1].decision is not Decision.UNVERIFIED
+    assert bench.client.opens[0].base()[-1] == tokens[0].id
+
+
+async def test_lossless_waits_and_then_fails(rig: Callable[..., Rig]) -> None:
+    bench = rig(wait_seconds=0.15)
+    bench.client.hold = True
+    with pytest.raises(OutageError, match="must be verified"):
+        await bench.write(2, mode=Mode.LOSSLESS, on_outage=OnOutage.WAIT, deadline_seconds=0.05)
+    assert len(bench.client.batches) >= 2
+
+
+async def test_lossless_shows_nothing_unverified(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    bench.client.hold = True
+    session = bench.session(2, mode=Mode.LOSSLESS, on_outage=OnOutage.WAIT)
+    first = asyncio.ensure_future(anext(aiter(session)))
+    while not bench.client.batches:
+        await asyncio.sleep(0)
+    assert not first.done()
+    bench.client.let_go()
+    bench.client.hold = False
+    assert (await first).decision in (Decision.ACCEPTED, Decision.CORRECTED)
+    await session.aclose()
+
+
+async def test_closing_gives_the_slot_back_and_cancels(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    bench.client.hold = True
+    session: Session = bench.session(0, gamma=0.0)
+    waiting = asyncio.ensure_future(anext(aiter(session)))
+    while not bench.client.batches:
+        await asyncio.sleep(0)
+    free = len(bench.drafter._free)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await session.aclose()
+    assert len(bench.drafter._free) == free + 1
+    assert bench.client.cancelled == [bench.client.batches[0].session]
