@@ -1,0 +1,53 @@
+"""The ``sluice`` field: the fate of each token in a chunk, and what the whole answer was worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from services.edge_worker.answer import AnswerStats, Decision
+from services.edge_worker.http.detokenise import TokenTable
+from services.edge_worker.http.knobs import Knobs
+from services.edge_worker.http.text import Piece
+
+SEGMENTS = ("draft", "wait", "verify")
+
+
+def token_entries(pieces: Iterable[Piece], table: TokenTable) -> list[dict[str, Any]]:
+    """One entry per token, in order; their texts add up to the text of the chunk. ``replaced`` is the draft's text or null."""
+    return [
+        {
+            "text": piece.text,
+            "decision": piece.token.decision.value,
+            "uncertainty": piece.token.uncertainty,
+            "round": piece.token.round,
+            "replaced": None if piece.token.replaced is None else table.alone(piece.token.replaced),
+        }
+        for piece in pieces
+    ]
+
+
+def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs) -> dict[str, Any]:
+    """The account of an answer. ``decisions`` counts the tokens of this answer, ``stats`` is what the session loop spent.
+
+    ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment.
+    """
+    seconds = {name: round(getattr(stats, f"{name}_seconds"), 6) for name in SEGMENTS}
+    return {
+        "mode": knobs.mode.value,
+        "lossless": stats.lossless,
+        "k": knobs.k,
+        "gamma": knobs.gamma,
+        "tokens": {d.value: decisions[d] for d in Decision} | {"total": decisions.total()},
+        "rounds": stats.rounds,
+        "lost_rounds": stats.lost_rounds,
+        "judged": stats.judged,
+        "uplink_payload_bytes": stats.payload_bytes,
+        "upload_rate": stats.upload_rate,
+        "damage": stats.damage,
+        "acceptance": stats.accepted / stats.judged if stats.judged else None,
+        "guarantee": "none",
+        "degraded": stats.degraded_reason or None,
+        "seconds": seconds,
+    }
