@@ -1,0 +1,56 @@
+"""Keep trying while a remote part is away: one log line when it goes, one when it is back, readiness off in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from services.common.lifecycle import Backoff
+from services.common.telemetry import Telemetry
+
+T = TypeVar("T")
+
+
+class Link:
+    """One remote part, by name: its readiness condition and its outages."""
+
+    def __init__(self, name: str, telemetry: Telemetry) -> None:
+        self.name = name
+        self._telemetry = telemetry
+        self._log = structlog.get_logger().bind(link=name)
+
+    @property
+    def up(self) -> bool:
+        return self._telemetry.conditions.get(self.name, False)
+
+    def good(self) -> None:
+        """It has just answered."""
+        if not self.up:
+            self._telemetry.conditions[self.name] = True
+            self._log.info("link up")
+
+    def bad(self, error: BaseException | str) -> None:
+        """It has just failed."""
+        if self._telemetry.conditions.get(self.name, True):
+            self._log.warning("link down; trying again until it is back", error=_line(error))
+        self._telemetry.conditions[self.name] = False
+
+    async def insist(self, operation: Callable[[], Awaitable[T]], transient: tuple[type[Exception], ...]) -> T:
+        """``operation()``, again and again while it raises one of ``transient``; must be safe to repeat."""
+        backoff = Backoff(first=0.05, longest=1.0)
+        while True:
+            try:
+                result = await operation()
+            except transient as error:
+                self.bad(error)
+                await backoff.sleep()
+            else:
+                self.good()
+                return result
+
+
+def _line(error: BaseException | str) -> str:
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:300]

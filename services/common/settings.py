@@ -1,0 +1,56 @@
+"""What the settings of all services share: one clear line for a bad value, and the number of cores that may be used."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings
+
+
+class ConfigError(Exception):
+    """Settings or models that cannot work; ``str(error)`` is one line that says what to change."""
+
+
+class ServiceSettings(BaseSettings):
+    """Knobs that each service has."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe log line that is written; `debug` also shows the Kafka client's own lines"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that /metrics, /livez, /readyz and /lag listen on")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="TCP port of /metrics and the health checks; 0 picks a free one and logs it"
+    )
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(cls: type[S]) -> S:
+    """Build ``cls`` from the environment, or raise ``ConfigError`` that names each bad variable."""
+    try:
+        return cls()
+    except ValidationError as error:
+        prefix = str(cls.model_config.get("env_prefix", ""))
+        parts = []
+        for e in error.errors(include_url=False, include_input=False):
+            name = prefix + "_".join(str(p) for p in e["loc"]).upper() if e["loc"] else ""
+            message = e["msg"].removeprefix("Value error, ")
+            parts.append(f"{name}: {message}" if name else message)
+        raise ConfigError("; ".join(parts)) from error
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the smaller of affinity and the cgroup's quota, rounded down, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, math.floor(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 quota: affinity decides
+    return max(1, cores)

@@ -1,0 +1,156 @@
+"""Life cycle of a verifier: health first, then the model, then Redis and Kafka; and the same way back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.common.lifecycle import stop_event
+from services.common.outage import Link
+from services.common.redis_client import connect
+from services.common.settings import ConfigError
+from services.common.telemetry import Telemetry
+from services.verifier.dead_letter import DeadLetters
+from services.verifier.handler import TRANSIENT, RoundHandler
+from services.verifier.intake import Intake
+from services.verifier.metrics import VerifierMetrics
+from services.verifier.offsets import Offsets
+from services.verifier.pump import Pump
+from services.verifier.scheduler import Limits, Scheduler
+from services.verifier.sessions import Sessions
+from services.verifier.settings import VerifierSettings
+from services.verifier.slots import SlotTable
+from services.verifier.store import ContextStore, Lifetimes
+from services.verifier.thread import EngineThread
+
+if TYPE_CHECKING:
+    from services.verifier.model import Ready
+
+GIL_SWITCH_SECONDS = 0.001  # how long the engine thread may hold the interpreter while the event loop waits
+REDIS_PROBE_SECONDS = 3.0
+
+
+@dataclass
+class _Parts:
+    """What the running service is made of; closed in this order."""
+
+    sessions: Sessions
+    dead_letters: DeadLetters
+    intake: Intake
+    pump: Pump
+    store: ContextStore
+    redis: Link
+
+
+async def run(settings: VerifierSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``ConfigError`` where settings or model cannot work."""
+    log = structlog.get_logger()
+    sys.setswitchinterval(GIL_SWITCH_SECONDS)
+    stop = stop_event()
+    telemetry = Telemetry()
+    telemetry.conditions.update(model=False, serving=True)
+    try:
+        port = await telemetry.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        raise ConfigError(
+            f"SLUICE_VERIFIER_METRICS_PORT: {settings.metrics_host}:{settings.metrics_port} cannot be listened on: {error.strerror}"
+        ) from error
+    log.info("metrics and health", host=settings.metrics_host, port=port)
+    thread = EngineThread(settings.engine_niceness)
+    slots = SlotTable(settings.slots)
+    try:
+        ready = await _load(thread, settings, slots, stop)
+        if ready is not None:
+            telemetry.conditions["model"] = True
+            log.info("target loaded", **ready.description)
+            await _serve(settings, telemetry, thread, ready, slots, stop)
+    finally:
+        thread.close()
+        await telemetry.close()
+    log.info("stopped")
+
+
+async def _load(thread: EngineThread, settings: VerifierSettings, slots: SlotTable, stop: asyncio.Event) -> Ready | None:
+    """The loaded target; None if ``stop`` came first."""
+
+    def work() -> Ready:
+        from services.verifier import model
+
+        return model.load(settings, slots)
+
+    loading = asyncio.ensure_future(thread.run(work))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([loading, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not loading.done():
+        loading.cancel()
+        return None
+    return await loading
+
+
+async def _serve(
+    settings: VerifierSettings, telemetry: Telemetry, thread: EngineThread, ready: Ready, slots: SlotTable, stop: asyncio.Event
+) -> None:
+    client = connect(
+        settings.redis_url, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
+    )
+    metrics = VerifierMetrics(telemetry.registry)
+    parts = _assemble(settings, telemetry, metrics, thread, ready, slots, ContextStore(client, _lifetimes(settings)))
+    telemetry.conditions.update(redis=False, kafka=False)
+    telemetry.start_lag_probe()
+    helpers = [asyncio.create_task(parts.pump.run()), asyncio.create_task(_watch_redis(parts.store, parts.redis))]
+    intake = asyncio.create_task(parts.intake.run(stop))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([intake, stopping, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        telemetry.conditions["serving"] = False
+        for task in helpers:
+            if task.done():
+                task.result()  # a helper ends by an error only
+        async with asyncio.timeout(settings.drain_seconds + 10):
+            await intake
+    except TimeoutError:
+        structlog.get_logger().warning("gave up waiting for Kafka; what is not committed will be redelivered")
+    finally:
+        for task in (stopping, *helpers, intake):
+            task.cancel()
+        await asyncio.gather(stopping, *helpers, intake, return_exceptions=True)
+        await parts.sessions.close()
+        with contextlib.suppress(*TRANSIENT):
+            await client.aclose()
+        await parts.dead_letters.close()
+
+
+def _assemble(
+    settings: VerifierSettings,
+    telemetry: Telemetry,
+    metrics: VerifierMetrics,
+    thread: EngineThread,
+    ready: Ready,
+    slots: SlotTable,
+    store: ContextStore,
+) -> _Parts:
+    limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens)
+    pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
+    dead_letters = DeadLetters(settings.kafka_bootstrap, metrics)
+    redis = Link("redis", telemetry)
+    handler = RoundHandler(ready.target, store, redis, pump, dead_letters, metrics, remembered=4 * settings.slots)
+    sessions = Sessions(handler, dead_letters)
+    intake = Intake(settings, Offsets(), sessions, pump, Link("kafka", telemetry), metrics)
+    return _Parts(sessions, dead_letters, intake, pump, store, redis)
+
+
+def _lifetimes(settings: VerifierSettings) -> Lifetimes:
+    return Lifetimes(settings.context_ttl_s * 1000, settings.verdict_ttl_s * 1000, settings.replies_maxlen)
+
+
+async def _watch_redis(store: ContextStore, link: Link) -> None:
+    """An idle verifier learns of an outage too."""
+    while True:
+        await link.insist(store.ping, TRANSIENT)
+        await asyncio.sleep(REDIS_PROBE_SECONDS)

@@ -1,0 +1,110 @@
+"""What a verifier must know of a session to judge a round, and what it answers. Pure, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.common import codec
+from services.common.codec import base_digest
+from services.common.messages import CandidateBatch, Open, Status, Verdict
+from services.common.speculative import Judged, SpanToken
+
+
+@dataclass(frozen=True)
+class Context:
+    """Constants of a session (``open``, without its ids) and the committed ``ids``.
+
+    ``refusal`` is set where the session cannot be served: each round of it is answered with that status and reason.
+    """
+
+    open: Open
+    ids: list[int]
+    digest: bytes
+    refusal: tuple[Status, str] | None = None
+
+    @staticmethod
+    def of(message: Open, ids: list[int], refusal: tuple[Status, str] | None = None) -> Context:
+        return Context(message.model_copy(update={"ids": b""}), ids, base_digest(ids), refusal)
+
+    def matches(self, message: CandidateBatch) -> bool:
+        """Is the round's base what is known here? A refused session has no base to compare."""
+        if self.refusal is not None:
+            return True
+        return self.digest == message.base_digest and len(self.ids) == message.base_length
+
+    def after(self, kept: list[int], token: int | None) -> Context:
+        """The context once ``kept`` span ids and the correction or bonus are committed."""
+        ids = self.ids + kept + ([] if token is None else [token])
+        return Context(self.open, ids, base_digest(ids))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What messages are checked against. ``capacity_tokens``: prompt, answer and span of one session."""
+
+    tokenizer_hash: str
+    vocabulary: int
+    capacity_tokens: int
+    max_span_tokens: int
+
+
+def refuse_open(message: Open, ids: list[int], target: Target) -> tuple[Status, str] | None:
+    """Why a session cannot be served by this target, or None."""
+    if message.tokenizer_hash != target.tokenizer_hash:
+        return Status.TOKENIZER_MISMATCH, (
+            f"the device's tokenizer is {message.tokenizer_hash or 'not named'}, the target's is {target.tokenizer_hash}: "
+            "choose a draft and a target of one family"
+        )
+    if not ids:
+        return Status.INVALID, "a session without a prompt"
+    if max(ids) >= target.vocabulary:
+        return Status.INVALID, f"a prompt with a token id of {target.vocabulary} or more"
+    if len(ids) >= target.capacity_tokens:
+        return Status.INVALID, f"a prompt of {len(ids)} tokens; this verifier's context is {target.capacity_tokens} tokens"
+    return None
+
+
+def refuse_round(message: CandidateBatch, span: list[SpanToken], target: Target) -> str:
+    """Why a round cannot be judged by this target, or an empty string."""
+    if not span and not message.want_bonus:
+        return "an empty span without a bonus: nothing to judge"
+    if len(span) > target.max_span_tokens:
+        return f"a span of {len(span)} tokens; {target.max_span_tokens} are allowed"
+    if any(t.d >= target.vocabulary or (t.x is not None and int(t.x.ids.max()) >= target.vocabulary) for t in span):
+        return f"a span with a token id of {target.vocabulary} or more"
+    if message.base_length + len(span) + message.want_bonus > target.capacity_tokens:
+        return f"base and span exceed this verifier's context of {target.capacity_tokens} tokens"
+    return ""
+
+
+def refusal(message: CandidateBatch, status: Status, reason: str) -> Verdict:
+    """A verdict that is not ``ok``."""
+    return Verdict(
+        session=message.session, round=message.round, attempt=message.attempt, status=status, reason=reason[:300]
+    )
+
+
+def verdict(message: CandidateBatch, judged: Judged, after: Context, *, queue: float, verify: float) -> Verdict:
+    """The ``ok`` verdict; ``queue`` and ``verify`` in seconds."""
+    return Verdict(
+        session=message.session,
+        round=message.round,
+        attempt=message.attempt,
+        kept=judged.kept,
+        token=judged.token,
+        corrected=judged.corrected,
+        base_length=len(after.ids),
+        base_digest=after.digest,
+        audits=codec.pack_audits(judged.audits),
+        queue_seconds=queue,
+        verify_seconds=verify,
+    )
+
+
+def follows(stored: Verdict, context: Context, span: list[SpanToken]) -> Context | None:
+    """The context after a verdict stored for the same round, or None if it was given for another span."""
+    if stored.kept > len(span):
+        return None
+    after = context.after([t.d for t in span[: stored.kept]], stored.token)
+    same = after.digest == stored.base_digest and len(after.ids) == stored.base_length
+    return after if same else None

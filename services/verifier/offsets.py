@@ -1,0 +1,107 @@
+"""Which offset of each partition may be committed: the end of the longest run of finished messages. Pure, no I/O.
+
+A message is finished when its effect is stored. On revocation a partition is first *closed* (nothing new starts), then
+drained, committed, and only then *forgotten*; a late ``finish`` of a forgotten partition changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One delivered message. It knows its partition's ledger, so that an earlier assignment cannot touch a later one."""
+
+    ledger: Ledger
+    offset: int
+
+
+@dataclass(eq=False)
+class Ledger:
+    """One assignment of one partition."""
+
+    partition: int
+    delivered: deque[int] = field(default_factory=deque)
+    done: set[int] = field(default_factory=set)
+    running: int = 0
+    closed: bool = False
+    next_offset: int | None = None  # what to commit: one past the last of the finished run
+    committed: int | None = None
+
+
+class Offsets:
+    """The ledgers of all partitions this member owns."""
+
+    def __init__(self) -> None:
+        self._ledgers: dict[int, Ledger] = {}
+
+    def deliver(self, partition: int, offset: int) -> Ticket:
+        """A message has been read."""
+        ledger = self._ledgers.setdefault(partition, Ledger(partition))
+        ledger.delivered.append(offset)
+        return Ticket(ledger, offset)
+
+    @staticmethod
+    def start(ticket: Ticket) -> bool:
+        """May work on it begin? ``finish`` or ``abandon`` must follow if so."""
+        if ticket.ledger.closed:
+            return False
+        ticket.ledger.running += 1
+        return True
+
+    @staticmethod
+    def abandon(ticket: Ticket) -> None:
+        """Work ended without an effect: the message will be delivered again to whoever owns the partition then."""
+        ticket.ledger.running -= 1
+
+    @staticmethod
+    def finish(ticket: Ticket) -> None:
+        """The effect of the message is stored."""
+        ledger = ticket.ledger
+        ledger.running -= 1
+        ledger.done.add(ticket.offset)
+        while ledger.delivered and ledger.delivered[0] in ledger.done:
+            offset = ledger.delivered.popleft()
+            ledger.done.discard(offset)
+            ledger.next_offset = offset + 1
+
+    def close(self, partitions: Collection[int]) -> None:
+        """Nothing new starts on these partitions."""
+        for partition in partitions:
+            if partition in self._ledgers:
+                self._ledgers[partition].closed = True
+
+    def running(self, partitions: Collection[int]) -> int:
+        """Messages of these partitions that are being worked on."""
+        return sum(ledger.running for p, ledger in self._ledgers.items() if p in partitions)
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """These partitions belong to somebody else."""
+        for partition in partitions:
+            self._ledgers.pop(partition, None)
+
+    def to_commit(self) -> dict[int, int]:
+        """Partition to offset, where there is something new to commit."""
+        return {
+            p: ledger.next_offset
+            for p, ledger in self._ledgers.items()
+            if ledger.next_offset is not None and ledger.next_offset != ledger.committed
+        }
+
+    def committed(self, offsets: dict[int, int]) -> None:
+        """The broker has taken these offsets."""
+        for partition, offset in offsets.items():
+            if partition in self._ledgers:
+                self._ledgers[partition].committed = offset
+
+    @property
+    def unfinished(self) -> int:
+        """Messages read and not finished, over all partitions."""
+        return sum(len(ledger.delivered) - len(ledger.done) for ledger in self._ledgers.values())
+
+    @property
+    def partitions(self) -> list[int]:
+        return list(self._ledgers)

@@ -1,0 +1,171 @@
+"""Keeps the engine busy: takes the next step from the scheduler, runs it on the engine thread, hands out the results."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.common.speculative import Judged
+from services.verifier.metrics import VerifierMetrics
+from services.verifier.scheduler import Chunk, Round, Scheduler
+from services.verifier.slots import SlotTable
+from services.verifier.thread import EngineThread
+
+if TYPE_CHECKING:  # torch is imported on the engine thread, after its number of threads is set
+    from services.verifier.engine import Pass, TargetEngine
+
+_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
+
+
+class ExpiredError(Exception):
+    """The round's time to live ended before its turn came."""
+
+
+class WithdrawnError(Exception):
+    """The round was taken out of the queue before its turn came."""
+
+
+class JudgeError(Exception):
+    """The target failed on this very round."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``started`` in seconds since the epoch, ``seconds`` in the pass."""
+
+    judged: Judged
+    started: float
+    seconds: float
+
+
+class Pump:
+    """The slot table is read here only while the engine thread is idle: one writer at a time."""
+
+    def __init__(
+        self, thread: EngineThread, engine: TargetEngine, scheduler: Scheduler, slots: SlotTable, metrics: VerifierMetrics
+    ) -> None:
+        self._thread = thread
+        self._engine = engine
+        self._scheduler = scheduler
+        self._slots = slots
+        self._metrics = metrics
+        self._waiting: dict[Round, asyncio.Future[Answer]] = {}
+        self._fresh: list[Round] = []
+        self._released: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger()
+
+    def prompt(self, session: bytes, ids: list[int]) -> None:
+        """Feed ``ids`` ahead of the session's next round, when there is time."""
+        self._scheduler.add_prompt(session, ids, time.time())
+        self._wake.set()
+
+    def release(self, session: bytes) -> None:
+        """The session has ended."""
+        self._withdraw(session)
+        self._released.append(session)
+        self._wake.set()
+
+    def withdraw(self, session: bytes) -> None:
+        """Take the session's round back, unless its pass has begun; who waits for it gets ``WithdrawnError``."""
+        self._withdraw(session)
+
+    async def judge(self, item: Round) -> Answer:
+        """The judgement of a round. Raises ``ExpiredError``, ``WithdrawnError`` or ``JudgeError``."""
+        self._scheduler.add_round(item)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[item] = future
+        self._fresh.append(item)
+        self._wake.set()
+        return await future
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wake.wait()
+            for session in self._released:
+                self._slots.release(session)
+            self._released.clear()
+            self._count_lookups()
+            step = self._scheduler.take(time.time(), self._slots.valid)
+            for item in step.expired:
+                self._fail(item, ExpiredError())
+            if step.rounds:
+                await self._verify(step.rounds)
+            elif step.chunks:
+                await self._prefill(step.chunks)
+            elif not len(self._scheduler):
+                self._wake.clear()
+            self._metrics.slots_used.set(len(self._slots))
+
+    def _withdraw(self, session: bytes) -> None:
+        item = self._scheduler.discard(session)
+        if item is not None:
+            self._fail(item, WithdrawnError())
+
+    def _count_lookups(self) -> None:
+        for item in self._fresh:
+            if self._slots.valid(item.session, item.base):
+                self._metrics.hits.inc()
+            else:
+                self._metrics.misses.inc()
+                if item.number:
+                    self._metrics.rebuilds.inc()
+        self._fresh.clear()
+
+    async def _verify(self, rounds: list[Round]) -> None:
+        started, clock = time.time(), time.perf_counter()
+        try:
+            judged, cost = await self._thread.run(lambda: self._engine.verify(rounds))
+        except _FAILURES as error:
+            await self._verify_failed(rounds, error)
+            return
+        seconds = time.perf_counter() - clock
+        self._metrics.batch.observe(len(rounds))
+        self._metrics.verify.observe(seconds)
+        self._count(cost, "verify", seconds)
+        for item, result in zip(rounds, judged, strict=True):
+            future = self._waiting.pop(item)
+            if not future.done():
+                future.set_result(Answer(result, started, seconds))
+
+    async def _verify_failed(self, rounds: list[Round], error: Exception) -> None:
+        """Find the round that the pass failed on: each one alone, from an empty slot."""
+        self._failed([r.session for r in rounds], error)
+        if len(rounds) == 1:
+            self._fail(rounds[0], JudgeError(f"the target failed on this round: {type(error).__name__}"))
+            return
+        for item in rounds:
+            await self._verify([item])
+
+    async def _prefill(self, chunks: list[Chunk]) -> None:
+        clock = time.perf_counter()
+        try:
+            cost = await self._thread.run(lambda: self._engine.prefill(chunks))
+        except _FAILURES as error:
+            self._failed([c.session for c in chunks], error)
+            for chunk in chunks:
+                item = self._scheduler.discard(chunk.session)
+                if item is not None:
+                    self._fail(item, JudgeError(f"the target failed on this session's prefix: {type(error).__name__}"))
+            return
+        self._count(cost, "prefill", time.perf_counter() - clock)
+
+    def _failed(self, sessions: list[bytes], error: Exception) -> None:
+        self._metrics.engine_failures.inc()
+        self._log.error("a forward pass failed", error=type(error).__name__, sessions=len(sessions))
+        self._engine.forget(sessions)
+
+    def _fail(self, item: Round, error: Exception) -> None:
+        future = self._waiting.pop(item, None)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def _count(self, cost: Pass, phase: str, seconds: float) -> None:
+        self._metrics.passes.labels(phase).inc(cost.sessions)
+        self._metrics.processed.labels(phase).inc(cost.tokens)
+        self._metrics.busy.inc(seconds)

@@ -1,0 +1,116 @@
+"""Every knob of a verifier: environment variables with the prefix ``SLUICE_VERIFIER_``."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
+from services.common.keys import VERIFIER_GROUP
+from services.common.messages import MAX_MESSAGE_BYTES
+from services.common.settings import ServiceSettings, usable_cores
+
+
+class VerifierSettings(ServiceSettings):
+    """Built in ``__main__`` and passed down. Contradictory values are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_VERIFIER_", extra="ignore")
+
+    # The target model
+    model: str = Field(
+        default="smollm2-135m",
+        min_length=1,
+        description="target model: a preset, a Hugging Face id, a local folder or a GGUF file",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="type of weights and cache; float32 makes greedy answers equal those of any other machine"
+    )
+    weights: str = Field(
+        default="auto", description="format of the linear layers (`auto`, `dense`, ...): speed against memory; see the models page"
+    )
+    device: str = Field(default="cpu", description="torch device that holds model and cache, such as `cpu` or `cuda:0`")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="CPU threads of a forward pass; 0: the cores this process may use"
+    )
+    engine_niceness: int = Field(
+        default=5, ge=0, le=19, description="added to the niceness of the engine's threads, so that the event loop goes first"
+    )
+
+    # Its cache
+    slots: int = Field(default=8, ge=1, le=4096, description="sessions whose keys and values are held; more: fewer rebuilds, more memory")
+    capacity_tokens: int = Field(
+        default=2048, ge=16, description="prompt, answer and span of one session, in tokens; bounds the memory of a slot"
+    )
+
+    # Batches
+    max_batch_sessions: int = Field(default=8, ge=1, description="sessions in one forward pass; more: throughput; fewer: latency")
+    batch_tokens: int = Field(
+        default=512, ge=1, description="padded tokens in one forward pass (sessions times the longest row); bounds its time"
+    )
+    prefill_chunk_tokens: int = Field(
+        default=128, ge=1, description="prefix tokens of one session in one pass; smaller: a long prompt delays others less"
+    )
+    max_span_tokens: int = Field(default=128, ge=1, le=4096, description="tokens in one span; longer ones are refused as invalid")
+
+    # Kafka
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", min_length=3, description="host:port of Kafka brokers, comma separated")
+    embedded: bool = Field(
+        default=False, description="the broker is the one embedded in `sluice up`: short fetch waits and its own assignor"
+    )
+    group_id: str = Field(default=VERIFIER_GROUP, min_length=1, description="consumer group; verifiers of one pool share it")
+    fetch_max_wait_ms: int | None = Field(
+        default=None, ge=1, le=30_000, description="milliseconds a broker may hold an empty fetch; default 500, embedded 2"
+    )
+    fetch_bytes: int = Field(
+        default=256 * 1024, ge=1024, description="bytes fetched of one partition at a time; small: no partition starves another"
+    )
+    session_timeout_ms: int = Field(
+        default=10_000, ge=6_000, description="milliseconds without a heartbeat until a dead verifier's partitions move"
+    )
+    max_queued: int = Field(default=512, ge=1, description="messages read and not finished at which partitions are paused")
+    commit_interval_ms: int = Field(
+        default=100, ge=1, description="milliseconds between commits; longer: fewer requests, more redeliveries after a crash"
+    )
+
+    # Redis
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", min_length=3, description="redis://, rediss:// or unix:// address")
+    redis_connections: int = Field(default=16, ge=1, description="connections to Redis at most")
+    redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a Redis command is given up and tried again")
+    context_ttl_s: int = Field(default=3_600, ge=1, description="seconds an idle session's context and reply stream live in Redis")
+    verdict_ttl_s: int = Field(
+        default=900, ge=1, description="seconds a verdict is kept for redeliveries; must outlive the longest message (600 s)"
+    )
+    replies_maxlen: int = Field(default=10_000, ge=16, description="entries (about) that a worker's reply stream keeps")
+
+    # Life cycle
+    drain_seconds: float = Field(
+        default=15.0, gt=0, description="seconds to finish accepted rounds after SIGTERM or before giving up a partition"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_batch_sessions > self.slots:
+            raise ValueError(
+                f"MAX_BATCH_SESSIONS ({self.max_batch_sessions}) exceeds SLOTS ({self.slots}): each session of a pass needs a slot"
+            )
+        if self.max_span_tokens >= self.capacity_tokens:
+            raise ValueError("MAX_SPAN_TOKENS must be below CAPACITY_TOKENS: a span shares the slot with its prompt")
+        if self.verdict_ttl_s <= 600:
+            raise ValueError("VERDICT_TTL_S must be above 600: a verdict outlives the longest message")
+        if self.embedded and self.fetch_wait_ms > 50:
+            raise ValueError("FETCH_MAX_WAIT_MS above 50 with EMBEDDED: the embedded broker would delay each message that long")
+        if self.fetch_bytes > 16 * MAX_MESSAGE_BYTES:
+            raise ValueError(f"FETCH_BYTES above {16 * MAX_MESSAGE_BYTES}: one partition would starve the others")
+        return self
+
+    @property
+    def fetch_wait_ms(self) -> int:
+        if self.fetch_max_wait_ms is not None:
+            return self.fetch_max_wait_ms
+        return FETCH_MAX_WAIT_MS if self.embedded else 500
+
+    @property
+    def torch_threads(self) -> int:
+        return self.threads or usable_cores()

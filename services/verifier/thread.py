@@ -1,0 +1,61 @@
+"""The one thread that runs the target model, beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class EngineThread:
+    """Runs functions one after the other on a daemon thread of lower priority.
+
+    ``niceness`` (0-19) is added to the thread and to the OpenMP workers it starts: where cores are short, the event
+    loop then gets its turn first. A daemon, because a model that is being loaded must not hold up the end of the process.
+    """
+
+    def __init__(self, niceness: int) -> None:
+        self._niceness = niceness
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """``work()``, called on the thread."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._work.put((work, loop, future))
+        return await future
+
+    def close(self) -> None:
+        """The thread ends after the work at hand."""
+        self._work.put(None)
+
+    def _run(self) -> None:
+        if self._niceness and hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + self._niceness)
+        while (item := self._work.get()) is not None:
+            work, loop, future = item
+            try:
+                result, error = work(), None
+            except BaseException as raised:  # noqa: BLE001 - handed over to whoever awaits it
+                result, error = None, raised
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                return  # the loop has been closed: nobody waits any more
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

