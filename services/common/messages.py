@@ -8,7 +8,7 @@ checked without the model and raises ``MessageError`` with a reason fit for a de
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -119,7 +119,7 @@ class Cancel(_Message):
     worker: WorkerName
 
 
-Message = Union[Open, CandidateBatch, Verdict, Cancel]
+Message = Open | CandidateBatch | Verdict | Cancel
 _KINDS: dict[int, type[Message]] = {1: Open, 2: CandidateBatch, 3: Verdict, 4: Cancel}
 _NUMBERS = {cls: number for number, cls in _KINDS.items()}
 

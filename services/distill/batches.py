@@ -13,7 +13,8 @@ from services.distill.corpus import Sample
 
 @dataclass(frozen=True)
 class Batch:
-    """``ids`` `[rows, longest]` padded on the right; ``places`` `[n, 2]` (row, column); ``states`` `[n, hidden]` of the target."""
+    """``ids`` `[rows, longest]` padded on the right; ``places`` `[n, 2]` (row, column); ``states`` `[n, hidden]` of the
+    target."""
 
     ids: torch.Tensor
     places: torch.Tensor

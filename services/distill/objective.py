@@ -1,7 +1,8 @@
 """The distance that distillation makes small: total variation, helped by the forward KL divergence.
 
 Mean acceptance of speculative sampling is ``E[sum_t min(x_t, y_t)] = 1 - E[TV(x, y)]`` (Leviathan et al. 2023, section 3;
-DistillSpec and the LK losses train on it directly). The total variation alone has a vanishing gradient where draft and target hardly
+DistillSpec and the LK losses train on it directly). The total variation alone has a vanishing gradient where draft and
+target hardly
 overlap, so it is mixed with ``KL(y || x)``. Logits over a vocabulary of 49,152 entries would fill the memory, hence the
 loss and its gradient with respect to the draft's final states are computed together, chunk by chunk.
 """

@@ -54,9 +54,21 @@ merges two dictionaries|converts Celsius to Fahrenheit|reads a file line by line
 returns the even numbers of a list|checks whether two strings are anagrams|computes the average of a list|finds the second largest number|
 rotates a list by k places|joins a list of strings with commas|returns the common elements of two lists|transposes a matrix|
 counts the digits of a number|finds the longest word in a sentence|computes the dot product of two vectors|checks whether brackets are balanced"""
-_SUFFIXES = ["", "", "", "", " End with 'Answer: N'.", " Answer briefly.", " Think step by step.", " Keep it under 50 words.", " Use bullet points."]
+_SUFFIXES = [
+    "",
+    "",
+    "",
+    "",
+    " End with 'Answer: N'.",
+    " Answer briefly.",
+    " Think step by step.",
+    " Keep it under 50 words.",
+    " Use bullet points.",
+]
 _NAMES = "Ben Clara David Emma Farid Grace Hugo Ines Jonas Kira Leo Maria Nina Omar Paula Quinn Rosa Sam Tara Viktor".split()
-_OBJECTS = "apples books pencils stamps marbles tickets bottles chairs plates flowers cards shells buttons eggs oranges bricks".split()
+_OBJECTS = (
+    "apples books pencils stamps marbles tickets bottles chairs plates flowers cards shells buttons eggs oranges bricks".split()
+)
 _WORDS = "planet window garden bridge yellow mountain pepper silver orange castle rocket bottle market winter animal kitchen forest button guitar".split()
 
 

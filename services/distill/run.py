@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ class Plan:
     answer_tokens: int = 300_000
     max_new_tokens: int = 200
     slots: int = 128
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 Report = Callable[[str], None]
@@ -76,8 +76,8 @@ def distill(
     measured = evaluate(student, held_out)
     meta: dict[str, object] = {
         "acceptance": round(measured, 4),
-        "acceptance_of": f"E[sum min(x, y)] at temperature 1 over {sum(s.answer_tokens for s in held_out)} tokens of the target's "
-        "own answers to 100 held-out prompts, bfloat16, four-bit weights as shipped",
+        "acceptance_of": "E[sum min(x, y)], temperature 1, target's own answers to 100 held-out prompts, as shipped",
+        "acceptance_tokens": sum(s.answer_tokens for s in held_out),
         "answer_tokens": sum(s.answer_tokens for s in samples),
         "recipe": asdict(plan.recipe),
         "seconds": round(time.monotonic() - started),

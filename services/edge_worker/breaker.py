@@ -15,7 +15,8 @@ class State(enum.StrEnum):
 
 @dataclass
 class Breaker:
-    """Opens after ``failures`` lost rounds in a row, for ``pause_seconds`` (doubled at each failed probe up to ``pause_max_seconds``,
+    """Opens after ``failures`` lost rounds in a row, for ``pause_seconds`` (doubled at each failed probe up to
+    ``pause_max_seconds``,
     with 20 % jitter); then one probe at a time decides."""
 
     failures: int = 2

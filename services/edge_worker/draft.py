@@ -1,7 +1,8 @@
 """The draft model: one token at a time, on a thread of its own.
 
 A step turns logits into everything the session needs of a position: ``x`` cut and rounded to counts, ``d`` sampled from those
-counts, the uncertainty, and log probabilities where asked for. The work happens on one engine thread; the event loop only awaits it.
+counts, the uncertainty, and log probabilities where asked for. The work happens on one engine thread; the event loop only
+awaits it.
 """
 
 from __future__ import annotations

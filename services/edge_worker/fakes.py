@@ -1,6 +1,7 @@
 """Small exact stand-ins for the session loop's two seams: a drafter over a table and a verifier in the same process.
 
-They run the real sampling, messages and codec; only the models and the network are replaced. For tests, simulations and trying out gates.
+They run the real sampling, messages and codec; only the models and the network are replaced. For tests, simulations and
+trying out gates.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class TableDrafter:
         await asyncio.sleep(0)
         fed = self._fed.get(request.slot, [])
         if len(fed) < request.start:
-            raise AssertionError("the session skipped tokens that this slot was never fed")
+            raise RuntimeError("the session skipped tokens that this slot was never fed")
         prefix = [*fed[: request.start], *request.tokens]
         self._fed[request.slot] = prefix
         self.steps += 1
@@ -101,7 +102,8 @@ class LoopbackClient:
         if self.down:
             raise LinkDown(self.down, f"{self.down} is down")
         data = encode(message)
-        assert decode(data) == message
+        if decode(data) != message:
+            raise RuntimeError("a message changed on the wire")
         return data
 
     def _hand_over(self, verdict: Verdict) -> None:
@@ -120,12 +122,9 @@ class LoopbackClient:
         if codec.base_digest(base) != batch.base_digest:
             return Verdict(**about, status=Status.STALE_BASE)
         span = batch.tokens()
-        rows: list[Row] = []
-        for j in range(len(span) + batch.want_bonus):
-            rows.append(self._law([*base, *(t.d for t in span[:j])]).astype(np.float32))
-        judged = judge(
-            span, rows, seed=message.seed, start=len(base), round_=batch.round, want_bonus=batch.want_bonus
-        )
+        prefixes = [[*base, *(t.d for t in span[:j])] for j in range(len(span) + batch.want_bonus)]
+        rows: list[Row] = [self._law(prefix).astype(np.float32) for prefix in prefixes]
+        judged = judge(span, rows, seed=message.seed, start=len(base), round_=batch.round, want_bonus=batch.want_bonus)
         new = [*base, *(t.d for t in span[: judged.kept]), *([] if judged.token is None else [judged.token])]
         self._opened[batch.session] = (message, new)
         return Verdict(

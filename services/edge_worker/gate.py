@@ -37,7 +37,8 @@ SAFE_TAU = {Signal.ONE_MINUS_MAX: 0.45, Signal.ENTROPY: 0.15, Signal.TEMPERATURE
 def uncertainty(logits: torch.Tensor, token: int | None, signal: Signal) -> float:
     """``u`` from raw ``logits`` `[vocabulary]`.
 
-    ``token`` is the draft ``d``; ``None`` means its arg max, which makes every signal blind to ``d`` (lossless mode needs that).
+    ``token`` is the draft ``d``; ``None`` means its arg max, which makes every signal blind to ``d`` (lossless mode needs
+    that).
     """
     if signal is Signal.TEMPERATURE_PERTURBATION:
         thetas = (torch.arange(QUADRATURE_POINTS, dtype=torch.float32) + 0.5) * (THETA_MAX / QUADRATURE_POINTS)
@@ -57,7 +58,8 @@ def _unit(value: float) -> float:
 
 @dataclass(frozen=True)
 class Gate:
-    """``tau_u``: the calibrated threshold. ``random_rate``: flag at random at this rate instead (a baseline), ``None``: do not."""
+    """``tau_u``: the calibrated threshold. ``random_rate``: flag at random at this rate instead (a baseline), ``None``: do
+    not."""
 
     signal: Signal
     tau_u: float

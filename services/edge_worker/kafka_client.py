@@ -1,6 +1,7 @@
 """``VerifierClient`` over Kafka (uploads) and a Redis stream (verdicts).
 
-Both links may be down at any time, also at the start: a background task connects each and connects it again, and meanwhile uploads fail
+Both links may be down at any time, also at the start: a background task connects each and connects it again, and meanwhile
+uploads fail
 at once with ``LinkDown``. One task reads this worker's reply stream and hands each verdict to its session's queue.
 """
 
@@ -197,5 +198,9 @@ def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
         return []
     if isinstance(reply, dict):
         groups = next(iter(reply.values()))
-        return [tuple(e) for group in groups for e in (group if isinstance(group, list) and group and isinstance(group[0], (list, tuple)) else [group])]
+        return [
+            tuple(e)
+            for group in groups
+            for e in (group if isinstance(group, list) and group and isinstance(group[0], (list, tuple)) else [group])
+        ]
     return [tuple(e) for e in reply[0][1]]

@@ -22,10 +22,15 @@ class EdgeMetrics(Observer):
         self.lost_rounds = Counter("sluice_lost_rounds", "Rounds without a verdict", ["cause"], registry=registry)
         self.candidates = Counter("sluice_candidates", "Candidates uploaded", registry=registry)
         self.kept = Histogram(
-            "sluice_kept_tokens", "Tokens of a span that a verdict kept", buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32), registry=registry
+            "sluice_kept_tokens",
+            "Tokens of a span that a verdict kept",
+            buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+            registry=registry,
         )
         self.round_trip = Histogram("sluice_round_trip_seconds", "Upload to verdict", buckets=_SECONDS, registry=registry)
-        self.queue = Histogram("sluice_round_queue_seconds", "Append to start of verification", buckets=_SECONDS, registry=registry)
+        self.queue = Histogram(
+            "sluice_round_queue_seconds", "Append to start of verification", buckets=_SECONDS, registry=registry
+        )
         self.verify = Histogram("sluice_round_verify_seconds", "Verification", buckets=_SECONDS, registry=registry)
         self.draft = Histogram("sluice_draft_step_seconds", "One draft step", buckets=_SECONDS, registry=registry)
         self.dropped = Counter("sluice_dropped_verdicts", "Verdicts that no session waited for", registry=registry)

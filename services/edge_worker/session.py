@@ -1,6 +1,7 @@
 """The session loop: draft, gate, upload, go on drafting, apply the verdict (DESIGN section 2).
 
-Draws at a position are keyed by the round that the draft belongs to, and the bonus token shares the noise of the draft at its position,
+Draws at a position are keyed by the round that the draft belongs to, and the bonus token shares the noise of the draft at
+its position,
 so the outcome depends on the tokens and never on how far drafting ahead had come when a verdict arrived.
 """
 
@@ -126,15 +127,18 @@ class Session:
             out += text.show_front()
         if text.flight is None:
             out += self._begin_round()
-        if text.flight is not None:
-            event = await self._receive(block=not self._may_draft())
+        if (flight := self._flight()) is not None:
+            event = await self._receive(flight, block=not self._may_draft())
             if isinstance(event, Verdict):
-                out += self._apply(text.flight, event)
+                out += self._apply(flight, event)
             elif event is not None:
-                out += await self._lose(text.flight, event.cause)
-            if text.flight is None and not text.finished:
+                out += await self._lose(flight, event.cause)
+            if not text.finished:
                 out += text.show_front()
         return out
+
+    def _flight(self) -> Flight | None:
+        return self._text.flight
 
     def _count(self, token: TokenOut) -> None:
         name = token.decision.value
@@ -144,7 +148,8 @@ class Session:
     # -- drafting -----------------------------------------------------------------------------------------------------
 
     def _may_draft(self) -> bool:
-        """Ahead of a round in flight, drafting stops where the next upload will end: what is beyond belongs to a later round."""
+        """Ahead of a round in flight, drafting stops where the next upload will end: what is beyond belongs to a later
+        round."""
         text = self._text
         if text.ended() or (text.flight is not None and text.flight.audit_only):
             return False
@@ -154,7 +159,8 @@ class Session:
         request, text, worker = self.request, self._text, self.worker
         started, position = worker.clock(), len(text)
         start, tokens = text.unfed()
-        assert self._slot is not None
+        if self._slot is None:
+            raise RuntimeError("the session has ended")
         step = await worker.drafter.step(
             StepRequest(
                 self._slot, start, tokens, request.sampling, request.seed, text.round, self.lossless, request.top_logprobs
@@ -218,7 +224,8 @@ class Session:
         return self.request.on_outage is not OnOutage.DEGRADE
 
     def _wants_audit(self) -> bool:
-        """Drawn before generation, from the seed alone; audits of such trailing spans are weighted by the inverse of the rate."""
+        """Drawn before generation, from the seed alone; audits of such trailing spans are weighted by the inverse of the
+        rate."""
         if self.request.slm_only:
             return False
         return rng.uniform(self.request.seed, 0, 0, rng.Purpose.AUDIT) < self.worker.audit_rate
@@ -250,10 +257,8 @@ class Session:
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
-    async def _receive(self, *, block: bool) -> Verdict | Lost | None:
+    async def _receive(self, flight: Flight, *, block: bool) -> Verdict | Lost | None:
         """What became of the round in flight; ``None``: nothing yet, go on drafting."""
-        flight = self._text.flight
-        assert flight is not None
         started = self.worker.clock()
         try:
             while True:
@@ -341,4 +346,3 @@ class Session:
     def _degrade(self, cause: str) -> None:
         self.stats.lossless = False
         self.stats.degraded_reason = self.stats.degraded_reason or cause
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -19,50 +19,77 @@ class EdgeSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="SLUICE_EDGE_", extra="ignore", protected_namespaces=())
 
     # -- models
-    preset: str = Field(default="smollm2-135m", description="the pair of models, where `draft` and `target` do not say otherwise")
-    draft: str = Field(default="", description="small model: preset side, Hugging Face id, folder, GGUF file; empty: the preset's")
-    target: str = Field(default="", description="large model of the verifiers, for its name and tokenizer check; empty: the preset's")
+    preset: str = Field(
+        default="smollm2-135m", description="the pair of models, where `draft` and `target` do not say otherwise"
+    )
+    draft: str = Field(
+        default="", description="small model: preset side, Hugging Face id, folder, GGUF file; empty: the preset's"
+    )
+    target: str = Field(
+        default="", description="large model of the verifiers, for its name and tokenizer check; empty: the preset's"
+    )
     dtype: str = Field(default="auto", description="number format of the draft model; auto: measured at start")
     weights: str = Field(default="auto", description="format of the draft's linear layers; auto: the fastest measured at start")
     device: str = Field(default="auto", description="torch device of the draft model")
     threads: int = Field(default_factory=usable_cores, ge=1, description="CPU threads of the draft model")
+    prefill_tokens: int = Field(default=256, ge=1, description="prompt tokens of one pass of the draft model")
     context_tokens: int = Field(default=2048, ge=16, description="most tokens of prompt and answer together")
     sessions: int = Field(default=4, ge=1, le=256, description="answers written at the same time; one more is refused with 429")
 
     # -- links
-    worker: str = Field(default="", max_length=40, pattern=r"^[A-Za-z0-9._-]*$", description="name of this worker; empty: a random one")
+    worker: str = Field(
+        default="", max_length=40, pattern=r"^[A-Za-z0-9._-]*$", description="name of this worker; empty: a random one"
+    )
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of a Kafka broker")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="address of Redis or Valkey")
     link_seconds: float = Field(default=2.0, gt=0, description="longest time that one message may take to reach the broker")
     host: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port of the HTTP API; 0 picks a free one and logs it")
+    model_name: str = Field(default="sluice", min_length=1, description="name of the model in the API")
     api_keys: list[SecretStr] = Field(default=[], description="keys that clients must show (any one); none: the API is open")
 
     # -- gate and rounds
     mode: Mode = Field(default=Mode.OPPORTUNISTIC, description="what an answer gets that does not ask for a mode")
     signal: Signal = Field(default=Signal.ONE_MINUS_MAX, description="uncertainty of the gate")
-    tau_u: float | None = Field(default=None, ge=0, le=1, description="threshold of the signal; none: a safe default, uncalibrated")
-    random_rate: float | None = Field(default=None, ge=0, le=1, description="baseline: flag tokens at random at this rate instead")
+    tau_u: float | None = Field(
+        default=None, ge=0, le=1, description="threshold of the signal; none: a safe default, uncalibrated"
+    )
+    random_rate: float | None = Field(
+        default=None, ge=0, le=1, description="baseline: flag tokens at random at this rate instead"
+    )
     k: int = Field(default=4, ge=0, le=64, description="most candidates of one upload; 0: never ask")
     gamma: float = Field(default=1.0, ge=0, le=10, description="strictness: 0 asks about every token, larger asks about fewer")
     k_max: int = Field(default=16, ge=1, le=64, description="largest k that a request may ask for")
     gamma_max: float = Field(default=4.0, ge=0, le=10, description="largest gamma that a request may ask for")
-    x_entries: int = Field(default=32, ge=2, le=1024, description="entries of the draft distribution that is sampled from and sent")
+    x_entries: int = Field(
+        default=32, ge=2, le=1024, description="entries of the draft distribution that is sampled from and sent"
+    )
     span_tokens: int = Field(default=48, ge=1, le=1024, description="most tokens of one upload")
-    wait_tokens: int = Field(default=12, ge=1, description="tokens drafted after the first candidate before the upload goes out")
-    risk: float = Field(default=0.8, gt=0, le=1, description="upload once the estimated chance of a refused candidate reaches this")
-    audit_rate: float = Field(default=0.02, gt=0, le=1, description="share of answers whose trailing span is uploaded for audit only")
+    wait_tokens: int = Field(
+        default=12, ge=1, description="tokens drafted after the first candidate before the upload goes out"
+    )
+    risk: float = Field(
+        default=0.8, gt=0, le=1, description="upload once the estimated chance of a refused candidate reaches this"
+    )
+    audit_rate: float = Field(
+        default=0.02, gt=0, le=1, description="share of answers whose trailing span is uploaded for audit only"
+    )
 
     # -- outages
     deadline_seconds: float = Field(default=2.0, gt=0, le=600, description="longest wait for a verdict")
     deadline_max_seconds: float = Field(default=60.0, gt=0, le=600, description="longest deadline that a request may ask for")
-    on_outage: OnOutage = Field(default=OnOutage.DEGRADE, description="opportunistic answers without a verdict: degrade, wait or error")
-    wait_seconds: float = Field(default=30.0, gt=0, description="lossless answers: longest wait for a verifier before the answer fails")
+    on_outage: OnOutage = Field(
+        default=OnOutage.DEGRADE, description="opportunistic answers without a verdict: degrade, wait or error"
+    )
+    wait_seconds: float = Field(
+        default=30.0, gt=0, description="lossless answers: longest wait for a verifier before the answer fails"
+    )
     breaker_failures: int = Field(default=2, ge=1, description="lost rounds in a row that open the circuit breaker")
-    breaker_pause_seconds: float = Field(default=1.0, gt=0, description="first pause of an open breaker; doubled at each failed probe")
+    breaker_pause_seconds: float = Field(
+        default=1.0, gt=0, description="first pause of an open breaker; doubled at each failed probe"
+    )
     breaker_pause_max_seconds: float = Field(default=15.0, gt=0, description="longest pause of an open breaker")
     drain_seconds: float = Field(default=20.0, gt=0, description="time that running answers get at SIGTERM")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severe log line written")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -73,7 +100,9 @@ class EdgeSettings(ServiceSettings):
         if self.gamma > self.gamma_max:
             raise ValueError(f"gamma is {self.gamma}, above gamma_max {self.gamma_max}")
         if self.deadline_seconds > self.deadline_max_seconds:
-            raise ValueError(f"deadline_seconds is {self.deadline_seconds}, above deadline_max_seconds {self.deadline_max_seconds}")
+            raise ValueError(
+                f"deadline_seconds is {self.deadline_seconds}, above deadline_max_seconds {self.deadline_max_seconds}"
+            )
         if self.span_tokens < self.k:
             raise ValueError(f"span_tokens is {self.span_tokens}: it cannot hold k = {self.k} candidates")
         return self

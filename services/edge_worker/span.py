@@ -1,6 +1,7 @@
 """Drafted tokens and where an upload ends. Pure.
 
-A round boundary depends on the tokens (and their signals) alone, never on time, so that a client's ``seed`` reproduces the answer.
+A round boundary depends on the tokens (and their signals) alone, never on time, so that a client's ``seed`` reproduces the
+answer.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.common.speculative import Sparse, SpanToken
+from services.common.speculative import SpanToken, Sparse
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Limits:
 
 
 def cut(pending: Sequence[Drafted], limits: Limits, *, ended: bool) -> int | None:
-    """How many tokens of ``pending`` the next upload takes; ``None``: not yet. ``ended``: nothing will be drafted after them."""
+    """How many tokens of ``pending`` the next upload takes; ``None``: not yet. ``ended``: nothing will be drafted after
+    them."""
     flagged = 0
     survival = 1.0
     first: int | None = None

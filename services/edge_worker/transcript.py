@@ -1,7 +1,9 @@
 """The ids of one answer and their state: agreed, in flight, pending. Pure: no model, no clock, no network.
 
-The text is ``base`` (agreed with the verifier) + ``flight.span`` (uploaded, undecided) + ``pending`` (drafted since). Only ``pending``
-grows; a verdict turns the span in flight into base and keeps, shifts or drops ``pending``. While a round with a bonus is in flight the first
+The text is ``base`` (agreed with the verifier) + ``flight.span`` (uploaded, undecided) + ``pending`` (drafted since). Only
+``pending``
+grows; a verdict turns the span in flight into base and keeps, shifts or drops ``pending``. While a round with a bonus is
+in flight the first
 pending token is a guess at the bonus: it survives only where it equals it.
 """
 
@@ -99,8 +101,7 @@ class Transcript:
             for t in flight.span[flight.shown : kept]
         ]
         self.base += [t.d for t in flight.span[:kept]]
-        if corrected:
-            assert token is not None
+        if corrected and token is not None:
             replaced = flight.span[kept]
             out.append(TokenOut(token, Decision.CORRECTED, replaced.u, flight.round, replaced.d))
             self._follow(token, keep_pending=False)

@@ -1,7 +1,9 @@
 """Bytes that really left for Kafka and Redis: read from the kernel, whatever library wrote them, retransmissions included.
 
-Linux keeps for each TCP socket the bytes it sent (``tcpi_bytes_sent`` of ``TCP_INFO``). The meter finds this process's sockets whose
-peer is the broker or Redis and adds up what is new since it last looked. Elsewhere there is no such counter: the meter then says
+Linux keeps for each TCP socket the bytes it sent (``tcpi_bytes_sent`` of ``TCP_INFO``). The meter finds this process's
+sockets whose
+peer is the broker or Redis and adds up what is new since it last looked. Elsewhere there is no such counter: the meter
+then says
 ``available = False`` and the payload bytes of the answers are the figure to use.
 """
 

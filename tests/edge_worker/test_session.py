@@ -97,23 +97,29 @@ async def test_the_same_test_catches_a_gate_that_skips(rig: Callable[..., Rig]) 
     assert chi_square(got, law_of(3)) < ALPHA
 
 
+async def let_go_late(bench: Rig, turns: int) -> None:
+    while True:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        bench.client.let_go()
+
+
+async def uploaded(bench: Rig) -> None:
+    """Let the loop turn until the first upload is out; the test's timeout bounds it."""
+    while True:
+        if bench.client.batches:
+            return
+        await asyncio.sleep(0)
+
+
 async def test_a_seed_reproduces_the_answer_however_late_the_verdicts_come(rig: Callable[..., Rig]) -> None:
     for seed in range(60):
         prompt, _ = await rig().write(seed, max_tokens=12)
         bench = rig()
         bench.client.hold = True
         session = bench.session(seed, max_tokens=12)
-        slow = []
-
-        async def late(bench: Rig = bench) -> None:
-            while True:
-                for _ in range(20 + seed % 7):
-                    await asyncio.sleep(0)
-                bench.client.let_go()
-
-        pump = asyncio.create_task(late())
-        async for token in session:
-            slow.append(token)
+        pump = asyncio.create_task(let_go_late(bench, 20 + seed % 7))
+        slow = [token async for token in session]
         pump.cancel()
         assert [(t.id, t.decision) for t in slow] == [(t.id, t.decision) for t in prompt]
 
@@ -174,8 +180,7 @@ async def test_lossless_shows_nothing_unverified(rig: Callable[..., Rig]) -> Non
     bench.client.hold = True
     session = bench.session(2, mode=Mode.LOSSLESS, on_outage=OnOutage.WAIT)
     first = asyncio.ensure_future(anext(aiter(session)))
-    while not bench.client.batches:
-        await asyncio.sleep(0)
+    await uploaded(bench)
     assert not first.done()
     bench.client.let_go()
     bench.client.hold = False
@@ -188,8 +193,7 @@ async def test_closing_gives_the_slot_back_and_cancels(rig: Callable[..., Rig]) 
     bench.client.hold = True
     session: Session = bench.session(0, gamma=0.0)
     waiting = asyncio.ensure_future(anext(aiter(session)))
-    while not bench.client.batches:
-        await asyncio.sleep(0)
+    await uploaded(bench)
     free = len(bench.drafter._free)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

@@ -1,6 +1,7 @@
 """The law of what comes out, against the law it must have: chi-square tests with fixed seeds.
 
-False-alarm rate: each test below fails a correct implementation with probability 1e-6 (the threshold of its p-value), and the seeds are
+False-alarm rate: each test below fails a correct implementation with probability 1e-6 (the threshold of its p-value), and
+the seeds are
 fixed, so a pass stays a pass. Power: the planted mutants at the end must each be caught by the very same test.
 """
 
@@ -14,7 +15,7 @@ import pytest
 from scipy import stats
 
 from services.common import rng, speculative
-from services.common.speculative import Judged, Row, Sparse, SpanToken, judge
+from services.common.speculative import Judged, Row, SpanToken, Sparse, judge
 
 ALPHA = 1e-6
 SAMPLES = 20_000
@@ -35,7 +36,8 @@ def y_after(prefix: tuple[int, ...]) -> Row:
 
 
 def write(seed: int, length: int, span: int, skip: Callable[[int, int], bool], referee: Judge) -> tuple[tuple[int, ...], float]:
-    """An answer of ``length`` tokens in rounds of ``span`` drafts; ``skip(position, d)`` is the gate. Returns it and its audit sum."""
+    """An answer of ``length`` tokens in rounds of ``span`` drafts; ``skip(position, d)`` is the gate. Returns it and its
+    audit sum."""
     text: tuple[int, ...] = ()
     audit = 0.0
     round_ = 0
@@ -98,7 +100,8 @@ GATES: dict[str, Callable[[int, int], bool]] = {
 
 @pytest.mark.parametrize("gate", GATES)
 def test_total_variation_is_the_expected_audit(gate: str) -> None:
-    """One position: TV between output and target equals the mean audit, for any gate, also where verified tokens alone are biased."""
+    """One position: TV between output and target equals the mean audit, for any gate, also where verified tokens alone are
+    biased."""
     skip = GATES[gate]
     drawn = np.zeros(VOCABULARY)
     audit = 0.0
@@ -118,7 +121,13 @@ def test_total_variation_is_the_expected_audit(gate: str) -> None:
     exact = np.where(skipped, p, judged_mass) + refused * rest / rest.sum()
     expected_audit = np.where(skipped, np.maximum(p - y, 0), 0.0).sum()
     assert abs(exact - y).sum() / 2 == pytest.approx(expected_audit, abs=1e-4)
-    assert p_value([(int(t),) for t in np.repeat(np.arange(VOCABULARY), drawn.astype(int))], {(t,): exact[t] for t in range(VOCABULARY)}) > ALPHA
+    assert (
+        p_value(
+            [(int(t),) for t in np.repeat(np.arange(VOCABULARY), drawn.astype(int))],
+            {(t,): exact[t] for t in range(VOCABULARY)},
+        )
+        > ALPHA
+    )
     # the audit is a mean of values in [0, 1]: Hoeffding's bound at the false-alarm rate above
     assert abs(audit / n - expected_audit) < np.sqrt(np.log(2 / ALPHA) / (2 * n))
 
@@ -136,7 +145,9 @@ def shared_generator(span: list[SpanToken], y: list[Row], *, seed: int, start: i
         coin = float(np.exp(-np.exp(-g)))
         assert token.x is not None
         if coin < speculative.rejection(float(y[j][token.d]), token.x_d):
-            return Judged(j, speculative.residual(y[j], token.x, rng.uniform(seed, start + j, round_, rng.Purpose.RESIDUAL)), True)
+            return Judged(
+                j, speculative.residual(y[j], token.x, rng.uniform(seed, start + j, round_, rng.Purpose.RESIDUAL)), True
+            )
     last = speculative.bonus(y[-1], seed, start + len(span), round_) if want_bonus else None
     return Judged(len(span), last, False)
 
@@ -149,7 +160,9 @@ def biased_bonus(span: list[SpanToken], y: list[Row], *, seed: int, start: int, 
     return Judged(verdict.kept, int(np.argmax(y[-1])), False, verdict.audits)
 
 
-def residual_of_the_target(span: list[SpanToken], y: list[Row], *, seed: int, start: int, round_: int, want_bonus: bool) -> Judged:
+def residual_of_the_target(
+    span: list[SpanToken], y: list[Row], *, seed: int, start: int, round_: int, want_bonus: bool
+) -> Judged:
     """Mutant: the residual is drawn from y instead of max(0, y - x)."""
     verdict = judge(span, y, seed=seed, start=start, round_=round_, want_bonus=want_bonus)
     if not verdict.corrected:

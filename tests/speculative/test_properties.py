@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common import codec
-from services.common.speculative import TOTAL, Sparse, SpanToken, judge
+from services.common.speculative import TOTAL, SpanToken, Sparse, judge
 
 weights = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=60)
 
@@ -40,7 +40,9 @@ def test_the_draft_lies_in_its_support(w: list[float], seed: int, position: int,
     st.integers(0, 2**63),
     st.booleans(),
 )
-def test_a_verdict_is_well_formed_and_pure(rows: list[tuple[np.ndarray, np.ndarray, bool]], seed: int, want_bonus: bool) -> None:
+def test_a_verdict_is_well_formed_and_pure(
+    rows: list[tuple[np.ndarray, np.ndarray, bool]], seed: int, want_bonus: bool
+) -> None:
     span, y = [], []
     for position, (p, q, judged) in enumerate(rows):
         x = Sparse.cut(np.arange(6), p, 4)

@@ -7,7 +7,7 @@ import pytest
 
 from services.common import speculative
 from services.common.rng import Purpose
-from services.common.speculative import TOTAL, Sparse, SpanToken, judge, rejection, residual
+from services.common.speculative import TOTAL, SpanToken, Sparse, judge, rejection, residual
 
 
 def row(*p: float) -> speculative.Row:

@@ -1,0 +1,201 @@
+"""Life cycle of an edge worker: model first, then Kafka, Redis and the HTTP API; and the same way back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+from redis.asyncio.connection import parse_url
+from starlette.responses import JSONResponse
+
+from services.common.lifecycle import stop_event
+from services.common.settings import ConfigError
+from services.common.telemetry import Telemetry
+from services.edge_worker.answer import AnswerStats
+from services.edge_worker.answerer import SessionAnswerer
+from services.edge_worker.breaker import Breaker
+from services.edge_worker.gate import SAFE_TAU, Gate
+from services.edge_worker.http.app import create_app
+from services.edge_worker.http.bounds import Bounds
+from services.edge_worker.kafka_client import KafkaRedisClient, worker_name
+from services.edge_worker.metrics import EdgeMetrics
+from services.edge_worker.session import Worker
+from services.edge_worker.settings import EdgeSettings
+from services.edge_worker.uplink import UplinkMeter, addresses
+
+if TYPE_CHECKING:
+    from services.edge_worker.model import Ready
+
+GIL_SWITCH_SECONDS = 0.001  # how long the draft thread may hold the interpreter while the event loop waits
+SAMPLE_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+async def run(settings: EdgeSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``ConfigError`` where settings or model cannot work."""
+    sys.setswitchinterval(GIL_SWITCH_SECONDS)
+    stop = stop_event()
+    listener = _listen(settings)
+    ready = await asyncio.to_thread(_load, settings)
+    if stop.is_set():
+        listener.close()
+        return
+    name = settings.worker or worker_name()
+    log.info("draft loaded", worker=name, **ready.description)
+    telemetry = Telemetry()
+    metrics = EdgeMetrics(telemetry.registry)
+    client = KafkaRedisClient(
+        worker=name,
+        bootstrap=settings.kafka_bootstrap,
+        redis_url=settings.redis_url,
+        link_seconds=settings.link_seconds,
+        on_unknown=metrics.dropped.inc,
+    )
+    meter = UplinkMeter(
+        {"kafka": addresses(settings.kafka_bootstrap, 9092), "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
+    )
+    worker = _worker(settings, name, ready, client, metrics)
+    answerer = SessionAnswerer(worker, lambda stats: _ended(metrics, stats))
+    metrics.running.set_function(lambda: len(answerer.running))
+    await client.start()
+    telemetry.start_lag_probe()
+    sampling = asyncio.create_task(_sample(meter, metrics, worker.breaker))
+    try:
+        await _serve(settings, ready, answerer, telemetry, listener, stop)
+    finally:
+        sampling.cancel()
+        await asyncio.gather(sampling, return_exceptions=True)
+        await client.close()
+        await asyncio.to_thread(ready.drafter.close)
+        await telemetry.close()
+    log.info("stopped")
+
+
+def _listen(settings: EdgeSettings) -> socket.socket:
+    """Take the port before the model is loaded: a port in use is told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"SLUICE_EDGE_PORT: {settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another port"
+        ) from error
+    return listener
+
+
+def _load(settings: EdgeSettings) -> Ready:
+    from services.edge_worker import model
+
+    return model.load(settings)
+
+
+def _redis_address(url: str) -> tuple[str, int]:
+    parts = parse_url(url)
+    return str(parts.get("host", "127.0.0.1")), int(parts.get("port", 6379))
+
+
+def _worker(settings: EdgeSettings, name: str, ready: Ready, client: KafkaRedisClient, metrics: EdgeMetrics) -> Worker:
+    tau_u = settings.tau_u
+    if tau_u is None:
+        tau_u = SAFE_TAU[settings.signal]
+        log.info("the gate is not calibrated: a safe default threshold is used", signal=settings.signal, tau_u=tau_u)
+    return Worker(
+        name=name,
+        drafter=ready.drafter,
+        client=client,
+        breaker=Breaker(settings.breaker_failures, settings.breaker_pause_seconds, settings.breaker_pause_max_seconds),
+        gate=Gate(settings.signal, tau_u, settings.random_rate),
+        end_ids=ready.end_ids,
+        tokenizer_hash=ready.tokenizer_hash,
+        target=ready.target,
+        span_tokens=settings.span_tokens,
+        wait_tokens=settings.wait_tokens,
+        risk=settings.risk,
+        audit_rate=settings.audit_rate,
+        wait_seconds=settings.wait_seconds,
+        observer=metrics,
+    )
+
+
+def _bounds(settings: EdgeSettings) -> Bounds:
+    return Bounds(
+        default_mode=settings.mode,
+        k_max=settings.k_max,
+        default_k=settings.k,
+        gamma_max=settings.gamma_max,
+        default_gamma=settings.gamma,
+        deadline_max=settings.deadline_max_seconds,
+        default_deadline=settings.deadline_seconds,
+    )
+
+
+async def _serve(
+    settings: EdgeSettings,
+    ready: Ready,
+    answerer: SessionAnswerer,
+    telemetry: Telemetry,
+    listener: socket.socket,
+    stop: asyncio.Event,
+) -> None:
+    app = create_app(
+        answerer,
+        tokenizer=ready.tokenizer,
+        model_name=settings.model_name,
+        context_tokens=ready.context_tokens,
+        end_ids=ready.end_ids,
+        bounds=_bounds(settings),
+        api_keys=settings.api_keys,
+        readiness=lambda: "draining" if answerer.draining else None,
+        registry=telemetry.registry,
+    )
+    app.add_route("/lag", lambda _: JSONResponse(telemetry.lag.summary()), methods=["GET"])
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    log.info("listening", host=settings.host, port=listener.getsockname()[1])
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    answerer.draining = True
+    deadline = asyncio.get_running_loop().time() + settings.drain_seconds
+    while answerer.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - few polls, at the very end
+        await asyncio.sleep(0.05)
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the life cycle, not to the HTTP server."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _sample(meter: UplinkMeter, metrics: EdgeMetrics, breaker: Breaker) -> None:
+    while True:
+        meter.sample()
+        metrics.breaker_state(breaker.state)
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def _ended(metrics: EdgeMetrics, stats: AnswerStats) -> None:
+    metrics.answers.labels(stats.finish_reason or "stopped").inc()
+    log.info(
+        "answer ended",
+        end=stats.finish_reason or "stopped",
+        tokens=stats.total,
+        rounds=stats.rounds,
+        lost_rounds=stats.lost_rounds,
+        unverified=stats.unverified,
+    )

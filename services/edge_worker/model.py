@@ -1,0 +1,73 @@
+"""The draft model of an edge worker, loaded as its settings say. Imports torch: called on a worker thread only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from services.common.lm import loading, presets
+from services.common.lm.engine import CausalEngine
+from services.common.lm.errors import ModelError
+from services.common.settings import ConfigError
+from services.edge_worker.draft import ModelDrafter
+from services.edge_worker.settings import EdgeSettings
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A draft model that can write. ``description`` is for the log."""
+
+    drafter: ModelDrafter
+    tokenizer: PreTrainedTokenizerBase
+    tokenizer_hash: str
+    end_ids: frozenset[int]
+    target: str
+    context_tokens: int
+    description: dict[str, object]
+
+
+def load(settings: EdgeSettings) -> Ready:
+    """Load the draft model and warm it up. Raises ``ConfigError`` with one line about what to change."""
+    try:
+        pair = presets.preset(settings.preset)
+        reference = settings.draft or pair.draft
+        loaded = loading.load(
+            reference,
+            dtype=settings.dtype,
+            device=settings.device,
+            weights=settings.weights,
+            threads=settings.threads,
+            role="draft",
+        )
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    context_tokens = min(settings.context_tokens, loaded.context_tokens)
+    engine = CausalEngine(loaded.model, slots=settings.sessions, capacity_tokens=context_tokens + settings.prefill_tokens)
+    drafter = ModelDrafter(
+        engine,
+        vocabulary=loaded.vocabulary,
+        signal=settings.signal,
+        entries=settings.x_entries,
+        prefill_tokens=settings.prefill_tokens,
+    )
+    engine.hidden([0], [0], [[0] * 8])
+    engine.hidden([0], [8], [[0]])
+    return Ready(
+        drafter,
+        loaded.tokenizer,
+        loaded.tokenizer_hash,
+        loaded.end_ids,
+        settings.target or pair.target,
+        context_tokens,
+        {
+            "draft": reference,
+            "weights": loaded.weights,
+            "revision": loaded.revision,
+            "tokenizer": loaded.tokenizer_hash,
+            "vocabulary": loaded.vocabulary,
+            "threads": settings.threads,
+            "sessions": settings.sessions,
+            "context_tokens": context_tokens,
+        },
+    )
