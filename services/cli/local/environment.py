@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from services.cli.local.options import StackOptions, default_threads
+from services.common.lm import presets
 
 
 def edge_worker(options: StackOptions, kafka: str, redis: str, port: int) -> dict[str, str]:
@@ -21,7 +22,7 @@ def verifier(options: StackOptions, kafka: str, redis: str, metrics_port: int) -
     settings = {
         **_link("SLUICE_VERIFIER_", options, kafka, redis),
         "SLUICE_VERIFIER_METRICS_PORT": str(metrics_port),
-        **_given("SLUICE_VERIFIER_", preset=options.preset, model=options.target),
+        **_given("SLUICE_VERIFIER_", model=target(options)),
     }
     return {**settings, **options.verifier_environment}
 
@@ -38,3 +39,8 @@ def _link(prefix: str, options: StackOptions, kafka: str, redis: str) -> dict[st
 
 def _given(prefix: str, **values: str | None) -> dict[str, str]:
     return {f"{prefix}{name.upper()}": value for name, value in values.items() if value is not None}
+
+
+def target(options: StackOptions) -> str | None:
+    """The model of the verifiers; ``None``: their own default. Raises ``ModelError`` for an unknown preset."""
+    return options.target or (presets.preset(options.preset).target if options.preset else None)

@@ -55,9 +55,12 @@ class Nursery:
 
     def check(self) -> None:
         """Raises ``CommandError`` where a child has ended by itself."""
-        for child in self._children.values():
-            if child.exit_status() is not None:
-                raise CommandError(child.describe_death())
+        for child in self.dead():
+            raise CommandError(child.describe_death())
+
+    def dead(self) -> list[Child]:
+        """Children that have ended by themselves."""
+        return [child for child in self._children.values() if child.exit_status() is not None]
 
     def end(self, *names: str) -> None:
         """Stops all of ``names`` at once and returns when they have ended; names that do not run are ignored."""

@@ -18,6 +18,7 @@ from services.cli.local.ports import free_port, require_free
 from services.cli.local.redis_server import RedisServer
 
 POLL_SECONDS = 0.1
+MOST_DEATHS = 5  # of one part, before a stack gives up starting it again
 EDGE_WORKER = "edge worker"
 
 
@@ -37,6 +38,7 @@ class Stack:
         self._port = options.port or free_port(options.host)
         self._redis_server = RedisServer.new(self.nursery.folder, options.redis_memory_mb)
         self._verifier_ports: dict[str, int] = {}
+        self._deaths: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -74,10 +76,27 @@ class Stack:
         for number in range(1, self.options.verifiers + 1):
             name = f"verifier {number}"
             if name not in self.nursery:
-                self._verifier_ports[name] = free_port()
-                settings = environment.verifier(self.options, self.kafka, self.redis, self._verifier_ports[name])
-                self.nursery.start(name, [sys.executable, "-m", "services.verifier"], settings)
+                self._start_verifier(name)
         self._wait_ready({name: f"http://127.0.0.1:{port}/readyz" for name, port in self._verifier_ports.items()})
+
+    def revive(self) -> list[str]:
+        """Starts again verifiers and embedded Redis that died, as an orchestrator would; one line for each.
+
+        Raises ``CommandError`` where another part died, or one of these died too often.
+        """
+        said = []
+        for child in self.nursery.dead():
+            self._deaths[child.name] = self._deaths.get(child.name, 0) + 1
+            again = child.name == embedded.REDIS or child.name in self._verifier_ports
+            if not again or self._deaths[child.name] > MOST_DEATHS:
+                raise CommandError(child.describe_death())
+            said.append(f"{child.describe_death()}; starting it again")
+            self.nursery.end(child.name)
+            if child.name == embedded.REDIS:
+                self.start_redis()
+            else:
+                self._start_verifier(child.name)
+        return said
 
     def stop_redis(self) -> None:
         self.nursery.end(embedded.REDIS)
@@ -100,6 +119,11 @@ class Stack:
         self.nursery.start(EDGE_WORKER, [sys.executable, "-m", "services.edge_worker"], settings)
         self.start_verifiers()
         self._wait_ready({EDGE_WORKER: f"{self.url}/readyz"})
+
+    def _start_verifier(self, name: str) -> None:
+        self._verifier_ports[name] = free_port()
+        settings = environment.verifier(self.options, self.kafka, self.redis, self._verifier_ports[name])
+        self.nursery.start(name, [sys.executable, "-m", "services.verifier"], settings)
 
     def _wait_ready(self, waiting: dict[str, str]) -> None:
         """``waiting``: name -> URL that answers 200 once it is ready."""
