@@ -14,16 +14,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
-from services.common.lm import int4
-from services.common.lm.errors import ModelError
+from services.common.lm import int4, parts
+from services.common.lm.errors import ModelError, one_line
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
@@ -52,15 +52,15 @@ class Shared:
 
 def shared_of(model: PreTrainedModel) -> Shared:
     """The tensors of a loaded target that its drafts borrow."""
-    embedding = model.get_input_embeddings().weight.detach()
-    head = model.get_output_embeddings().weight.detach()
+    embedding = parts.embedding(model).weight.detach()
+    head = cast(nn.Linear, parts.head(model)).weight.detach()
     return Shared(embedding, None if head is embedding or head.data_ptr() == embedding.data_ptr() else head)
 
 
 def fingerprint(embedding: torch.Tensor) -> str:
     """16 hex digits over the bfloat16 rounding of an embedding, equal however the model was loaded."""
     rounded = embedding.detach().to("cpu", torch.bfloat16).contiguous()
-    return hashlib.sha256(rounded.view(torch.uint8).numpy()).hexdigest()[:16]
+    return hashlib.sha256(cast(bytes, rounded.view(torch.uint8).numpy())).hexdigest()[:16]
 
 
 def is_draft(folder: Path) -> bool:
@@ -79,7 +79,7 @@ def save_draft(
     note = DraftNote(
         format=FORMAT,
         target=target,
-        embedding=fingerprint(student.get_input_embeddings().weight),
+        embedding=fingerprint(parts.embedding(student).weight),
         kept_layers=[int(i) for i in kept_layers],
         group=int4.GROUP,
         meta=dict(meta),
@@ -127,7 +127,7 @@ def load_draft(folder: Path, dtype: torch.dtype, shared: Shared) -> PreTrainedMo
     model = _dense(folder, raw, state, dtype, shared)
     modules = dict(model.named_modules())
     for name, form in four_bits.items():
-        modules[name].int4 = form  # type: ignore[assignment]
+        modules[name].int4 = form
     return model
 
 
@@ -135,25 +135,25 @@ def _dense(
     folder: Path, raw: dict[str, Any], state: dict[str, torch.Tensor], dtype: torch.dtype, shared: Shared
 ) -> PreTrainedModel:
     """A model of config ``raw`` from ``state`` and the borrowed tensors."""
+    auto: Any = AutoModelForCausalLM
     try:
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
         with torch.device("meta"):
-            names = _borrowed(AutoModelForCausalLM.from_config(config))
+            names = _borrowed(auto.from_config(config))
     except (KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / CONFIG} is not a config this version knows: {_line(error)}") from None
+        raise ModelError(f"{folder / CONFIG} is not a config this version knows: {one_line(error)}") from None
     state[names[0]] = shared.embedding.to(dtype)
     if not config.tie_word_embeddings:
         state[names[1]] = (shared.embedding if shared.head is None else shared.head).to(dtype)
     try:
-        model, found = AutoModelForCausalLM._model_mapping[type(config)].from_pretrained(
+        model, found = auto._model_mapping[type(config)].from_pretrained(
             None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
         )
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the draft {folder} does not fit its config: {_line(error)}") from None
+        raise ModelError(f"the draft {folder} does not fit its config: {one_line(error)}") from None
     if found["missing_keys"] or found["unexpected_keys"] or found["mismatched_keys"]:
         raise ModelError(f"the draft {folder} lacks tensors or has strange ones: make it again or reinstall it")
-    loaded: PreTrainedModel = model.eval()
-    return loaded
+    return parts.frozen(model)
 
 
 def _packed(student: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -176,9 +176,7 @@ def _packed(student: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def _borrowed(model: PreTrainedModel) -> tuple[str, str]:
     """State names of embedding and head."""
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
-    return names[id(embedding)], names[id(head)]
+    return f"{parts.name_of(model, parts.embedding(model))}.weight", f"{parts.name_of(model, parts.head(model))}.weight"
 
 
 def _config_of(student: PreTrainedModel, kept_layers: Sequence[int]) -> dict[str, Any]:
@@ -198,7 +196,3 @@ def _replace(path: Path, write: Any) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:200]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from services.common.lm import parts
 from services.common.lm.cache import SlotCache
 
 
@@ -24,8 +25,8 @@ class CausalEngine:
         self.model = model
         self.device = next(model.parameters()).device
         self.cache = SlotCache(slots, capacity_tokens)
-        self._decoder = model.get_decoder()
-        self._head = model.get_output_embeddings()
+        self._decoder = parts.decoder(model)
+        self._head = parts.head(model)
         self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
     @torch.inference_mode()

@@ -30,7 +30,8 @@ def dequantize(q: torch.Tensor, scales_zeros: torch.Tensor) -> torch.Tensor:
     out_features, in_features = q.shape
     scale, zero = scales_zeros.float().permute(2, 1, 0).unsqueeze(-1)  # each [out, groups, 1]
     groups = q.reshape(out_features, scale.shape[1], -1).float()
-    return ((groups - 8) * scale + zero).reshape(out_features, in_features)
+    weight: torch.Tensor = ((groups - 8) * scale + zero).reshape(out_features, in_features)
+    return weight
 
 
 def pack(q: torch.Tensor) -> torch.Tensor:
