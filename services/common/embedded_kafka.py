@@ -13,7 +13,7 @@ FETCH_MAX_WAIT_MS = 2  # the embedded broker holds an empty fetch for the whole 
 LEADER_DELAY_SECONDS = 0.2
 
 
-class PatientRoundRobin(RoundRobinPartitionAssignor):
+class PatientRoundRobin(RoundRobinPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
     """Round robin by a leader that is slower than its followers: the embedded broker refuses a follower's late SyncGroup.
 
     It blocks the leader's event loop for 0.2 s in each rebalance, so it is for the embedded broker only.
@@ -25,4 +25,5 @@ class PatientRoundRobin(RoundRobinPartitionAssignor):
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         if len(members) > 1:
             time.sleep(LEADER_DELAY_SECONDS)
-        return super().assign(cluster, members)
+        assignment: dict[str, ConsumerProtocolMemberAssignment] = super().assign(cluster, members)
+        return assignment

@@ -27,4 +27,4 @@ def connect(url: str, *, connections: int, timeout_seconds: float) -> Redis:
         )
     except ValueError as error:
         raise ConfigError(f"{url!r} is not an address of a Redis server: {error}") from error
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # owns the pool: `aclose` closes its connections

@@ -57,9 +57,8 @@ async def run(settings: VerifierSettings) -> None:
     try:
         port = await telemetry.serve(settings.metrics_host, settings.metrics_port)
     except OSError as error:
-        raise ConfigError(
-            f"SLUICE_VERIFIER_METRICS_PORT: {settings.metrics_host}:{settings.metrics_port} cannot be listened on: {error.strerror}"
-        ) from error
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise ConfigError(f"SLUICE_VERIFIER_METRICS_PORT: cannot listen on {where}: {error.strerror}") from error
     log.info("metrics and health", host=settings.metrics_host, port=port)
     thread = EngineThread(settings.engine_niceness)
     slots = SlotTable(settings.slots)
@@ -105,7 +104,7 @@ async def _serve(
     telemetry.start_lag_probe()
     helpers = [asyncio.create_task(parts.pump.run()), asyncio.create_task(_watch_redis(parts.store, parts.redis))]
     intake = asyncio.create_task(parts.intake.run(stop))
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(_until(stop))
     try:
         await asyncio.wait([intake, stopping, *helpers], return_when=asyncio.FIRST_COMPLETED)
         telemetry.conditions["serving"] = False
@@ -143,6 +142,10 @@ def _assemble(
     sessions = Sessions(handler, dead_letters)
     intake = Intake(settings, Offsets(), sessions, pump, Link("kafka", telemetry), metrics)
     return _Parts(sessions, dead_letters, intake, pump, store, redis)
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 def _lifetimes(settings: VerifierSettings) -> Lifetimes:

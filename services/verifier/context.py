@@ -79,9 +79,7 @@ def refuse_round(message: CandidateBatch, span: list[SpanToken], target: Target)
 
 def refusal(message: CandidateBatch, status: Status, reason: str) -> Verdict:
     """A verdict that is not ``ok``."""
-    return Verdict(
-        session=message.session, round=message.round, attempt=message.attempt, status=status, reason=reason[:300]
-    )
+    return Verdict(session=message.session, round=message.round, attempt=message.attempt, status=status, reason=reason[:300])
 
 
 def verdict(message: CandidateBatch, judged: Judged, after: Context, *, queue: float, verify: float) -> Verdict:

@@ -88,6 +88,4 @@ class TargetEngine:
         y: list[Row] = list(distribution(logits, item.sampling).cpu().numpy())
         if not all(np.isfinite(row).all() for row in y):
             raise ValueError("the target's logits are not finite")
-        return judge(
-            item.span, y, seed=item.seed, start=len(item.base), round_=item.number, want_bonus=item.want_bonus
-        )
+        return judge(item.span, y, seed=item.seed, start=len(item.base), round_=item.number, want_bonus=item.want_bonus)

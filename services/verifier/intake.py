@@ -33,7 +33,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     """One consumer at a time, built anew after an error it cannot recover from."""
 
     def __init__(
-        self, settings: VerifierSettings, offsets: Offsets, sessions: Sessions, pump: Pump, kafka: Link, metrics: VerifierMetrics
+        self,
+        settings: VerifierSettings,
+        offsets: Offsets,
+        sessions: Sessions,
+        pump: Pump,
+        kafka: Link,
+        metrics: VerifierMetrics,
     ) -> None:
         self._settings = settings
         self._offsets = offsets

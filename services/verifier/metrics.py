@@ -12,13 +12,11 @@ class VerifierMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rounds = Counter("sluice_rounds", "Rounds answered", ["status"], registry=registry)
-        self.tokens = Counter(
-            "sluice_verified_tokens", "Tokens decided: kept (skipped ones), accepted, corrected, bonus", ["decision"], registry=registry
-        )
+        self.tokens = Counter("sluice_verified_tokens", "Tokens by decision", ["decision"], registry=registry)
         self.passes = Counter("sluice_passes", "Sessions' parts of forward passes", ["phase"], registry=registry)
         self.processed = Counter("sluice_processed_tokens", "Tokens fed to the target", ["phase"], registry=registry)
         self.batch = Histogram(
-            "sluice_batch_sessions", "Sessions in one forward pass over spans", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+            "sluice_batch_sessions", "Sessions in one pass over spans", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
         )
         self.queue = Histogram(
             "sluice_queue_seconds", "From append by the broker to the forward pass", buckets=_SECONDS, registry=registry

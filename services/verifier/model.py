@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from services.common.lm import loading
 from services.common.lm.engine import CausalEngine
+from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
 from services.verifier.context import Target
 from services.verifier.engine import TargetEngine
+from services.verifier.scheduler import Chunk
 from services.verifier.settings import VerifierSettings
 from services.verifier.slots import SlotTable
 
@@ -24,7 +26,17 @@ class Ready:
 
 def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
     """Load the target and warm it up. Raises ``ConfigError`` with one line about what to change."""
-    loaded = _interim(settings)
+    try:
+        loaded = loading.load(
+            settings.model,
+            role="target",
+            dtype=settings.dtype,
+            device=settings.device,
+            weights=settings.weights,
+            threads=settings.torch_threads,
+        )
+    except ModelError as error:
+        raise ConfigError(f"SLUICE_VERIFIER_MODEL: {error}") from error
     capacity = settings.capacity_tokens
     if capacity > loaded.context_tokens:
         raise ConfigError(
@@ -34,6 +46,8 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
     slack = settings.prefill_chunk_tokens + settings.max_span_tokens
     causal = CausalEngine(loaded.model, slots=settings.slots, capacity_tokens=capacity + slack)
     engine = TargetEngine(causal, slots, vocabulary=loaded.vocabulary)
+    engine.prefill([Chunk(b"warm-up", [0])])
+    engine.forget([b"warm-up"])
     target = Target(loaded.tokenizer_hash, loaded.vocabulary, capacity, settings.max_span_tokens)
     description: dict[str, object] = {
         "model": settings.model,
@@ -46,10 +60,3 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
         "capacity_tokens": capacity,
     }
     return Ready(engine, target, description)
-
-
-def _interim(settings):
-    import torch, types
-    torch.set_num_threads(settings.torch_threads)
-    model, tok = loading.load_gguf(loading.smollm2_gguf(), torch.float32)
-    return types.SimpleNamespace(model=model, tokenizer=tok, tokenizer_hash="interim", vocabulary=len(tok), context_tokens=8192, end_ids=(2,), revision="", weights="dense")

@@ -91,7 +91,7 @@ class Sessions:
             Offsets.abandon(ticket)
             if isinstance(error, asyncio.CancelledError):
                 raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one message must never stall its partition
             self._log.exception("a message could not be handled", kind=arrival.message.kind)
             await self._dead_letters.send(arrival.letter, f"internal error: {type(error).__name__}")
             Offsets.finish(ticket)

@@ -24,13 +24,11 @@ class VerifierSettings(ServiceSettings):
         min_length=1,
         description="target model: a preset, a Hugging Face id, a local folder or a GGUF file",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="type of weights and cache; float32 makes greedy answers equal those of any other machine"
     )
-    weights: str = Field(
-        default="auto", description="format of the linear layers (`auto`, `dense`, ...): speed against memory; see the models page"
-    )
-    device: str = Field(default="cpu", description="torch device that holds model and cache, such as `cpu` or `cuda:0`")
+    weights: str = Field(default="auto", description="format of the linear layers: speed against memory; `auto` measures")
+    device: str = Field(default="auto", description="torch device that holds model and cache: `cpu`, `cuda:0` or `auto`")
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads of a forward pass; 0: the cores this process may use"
     )
@@ -39,23 +37,23 @@ class VerifierSettings(ServiceSettings):
     )
 
     # Its cache
-    slots: int = Field(default=8, ge=1, le=4096, description="sessions whose keys and values are held; more: fewer rebuilds, more memory")
+    slots: int = Field(default=8, ge=1, le=4096, description="sessions held in the cache; more: fewer rebuilds, more memory")
     capacity_tokens: int = Field(
         default=2048, ge=16, description="prompt, answer and span of one session, in tokens; bounds the memory of a slot"
     )
 
     # Batches
-    max_batch_sessions: int = Field(default=8, ge=1, description="sessions in one forward pass; more: throughput; fewer: latency")
+    max_batch_sessions: int = Field(default=8, ge=1, description="sessions in one pass; more: throughput; fewer: latency")
     batch_tokens: int = Field(
         default=512, ge=1, description="padded tokens in one forward pass (sessions times the longest row); bounds its time"
     )
     prefill_chunk_tokens: int = Field(
         default=128, ge=1, description="prefix tokens of one session in one pass; smaller: a long prompt delays others less"
     )
-    max_span_tokens: int = Field(default=128, ge=1, le=4096, description="tokens in one span; longer ones are refused as invalid")
+    max_span_tokens: int = Field(default=128, ge=1, le=4096, description="tokens in one span; longer ones are refused")
 
     # Kafka
-    kafka_bootstrap: str = Field(default="127.0.0.1:9092", min_length=3, description="host:port of Kafka brokers, comma separated")
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", min_length=3, description="host:port of brokers, comma separated")
     embedded: bool = Field(
         default=False, description="the broker is the one embedded in `sluice up`: short fetch waits and its own assignor"
     )
@@ -75,10 +73,10 @@ class VerifierSettings(ServiceSettings):
     )
 
     # Redis
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", min_length=3, description="redis://, rediss:// or unix:// address")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", min_length=3, description="redis://, rediss:// or unix://")
     redis_connections: int = Field(default=16, ge=1, description="connections to Redis at most")
-    redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a Redis command is given up and tried again")
-    context_ttl_s: int = Field(default=3_600, ge=1, description="seconds an idle session's context and reply stream live in Redis")
+    redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a command is tried again")
+    context_ttl_s: int = Field(default=3_600, ge=1, description="seconds that an idle context or reply stream lives")
     verdict_ttl_s: int = Field(
         default=900, ge=1, description="seconds a verdict is kept for redeliveries; must outlive the longest message (600 s)"
     )
@@ -92,9 +90,7 @@ class VerifierSettings(ServiceSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.max_batch_sessions > self.slots:
-            raise ValueError(
-                f"MAX_BATCH_SESSIONS ({self.max_batch_sessions}) exceeds SLOTS ({self.slots}): each session of a pass needs a slot"
-            )
+            raise ValueError(f"MAX_BATCH_SESSIONS ({self.max_batch_sessions}) exceeds SLOTS ({self.slots}): each needs a slot")
         if self.max_span_tokens >= self.capacity_tokens:
             raise ValueError("MAX_SPAN_TOKENS must be below CAPACITY_TOKENS: a span shares the slot with its prompt")
         if self.verdict_ttl_s <= 600:

@@ -6,9 +6,8 @@ Every key has a time to live. Errors are those of redis-py; the caller retries.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 import redis.asyncio
 
@@ -16,6 +15,8 @@ from services.common import codec, keys
 from services.common.codec import CodecError
 from services.common.messages import MessageError, Open, Status, Verdict, decode, encode
 from services.verifier.context import Context
+
+Field = bytes | bytearray | memoryview | str | int | float  # what redis-py takes as a name or a value
 
 # KEYS: verdict, context, replies. ARGV: verdict, its TTL in ms, context TTL in ms, stream length, context fields ...
 # Returns the verdict stored before, if any; then nothing else has changed.
@@ -57,7 +58,7 @@ class ContextStore:
         self._settle = client.register_script(_SETTLE)
 
     async def ping(self) -> None:
-        await cast(Awaitable[bool], self._redis.ping())
+        await self._redis.ping()
 
     async def put_context(self, session: bytes, context: Context) -> None:
         """Write a context, over an earlier one."""
@@ -102,8 +103,8 @@ class ContextStore:
             await pipe.execute()
 
 
-def _fields(context: Context) -> dict[str, Any]:
-    fields: dict[str, Any] = {
+def _fields(context: Context) -> dict[Field, Field]:
+    fields: dict[Field, Field] = {
         "open": encode(context.open),
         "ids": codec.pack_ids(context.ids),
         "length": len(context.ids),

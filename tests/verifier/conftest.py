@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from services.common import keys  # noqa: E402 - threads are set before anything imports torch
+from services.common import keys
+
+if TYPE_CHECKING:
+    from services.common.lm.loading import LoadedModel
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +49,11 @@ def _wait_for(address: Path, process: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < end, "the embedded broker takes too long"
         time.sleep(0.01)
     return address.read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def loaded() -> LoadedModel:
+    """SmolLM2-135M-Instruct in float32."""
+    from services.common.lm.loading import load
+
+    return load("smollm2-135m", dtype="float32", device="cpu", threads=1)

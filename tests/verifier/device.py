@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
@@ -31,7 +30,7 @@ class Device:
         await self._producer.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
         await self.redis.aclose()
 
@@ -67,9 +66,7 @@ class Device:
     async def publish(self, message: Message, *, age_seconds: float = 0.0) -> None:
         assert not isinstance(message, Verdict)
         stamp = int((time.time() - age_seconds) * 1000)
-        await self._producer.send_and_wait(
-            keys.CANDIDATES_TOPIC, encode(message), key=message.session, timestamp_ms=stamp
-        )
+        await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, encode(message), key=message.session, timestamp_ms=stamp)
 
     async def publish_raw(self, value: bytes, key: bytes = b"k" * 16) -> None:
         await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key)
@@ -80,7 +77,8 @@ class Device:
         end = time.monotonic() + seconds
         while len(found) < count:
             assert time.monotonic() < end, f"{len(found)} of {count} verdicts came in {seconds} s"
-            for _, entries in await self.redis.xread({keys.replies(self.worker): self._last}, block=500) or []:
+            streams: Any = await self.redis.xread({keys.replies(self.worker): self._last}, block=500)
+            for _, entries in streams or []:
                 for entry, fields in entries:
                     self._last = entry.decode()
                     message = decode(fields[b"v"])

@@ -1,0 +1,58 @@
+"""Health, metrics and loop lag over HTTP, as probes and Prometheus see them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from services.common.telemetry import LoopLag, Telemetry
+
+
+async def test_health_metrics_and_lag() -> None:
+    telemetry = Telemetry()
+    telemetry.conditions.update(model=True, kafka=False)
+    port = await telemetry.serve("127.0.0.1", 0)
+    telemetry.start_lag_probe()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/livez")).status_code == 200
+            unready = await client.get("/readyz")
+            assert unready.status_code == 503
+            assert unready.json() == {"model": True, "kafka": False}
+            telemetry.conditions["kafka"] = True
+            assert (await client.get("/readyz")).status_code == 200
+            await asyncio.sleep(0.1)
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is blocked on purpose
+            await asyncio.sleep(0.05)
+            lag = (await client.get("/lag")).json()
+            assert 0.1 < lag["max"] < 1.0
+            assert lag["count"] >= 5
+            assert 'sluice_loop_lag_seconds_bucket{le="0.02"}' in (await client.get("/metrics")).text
+            assert (await client.get("/nothing")).status_code == 404
+    finally:
+        await telemetry.close()
+
+
+def test_quantiles_are_exact() -> None:
+    lag = LoopLag(CollectorRegistry())
+    for n in range(1, 1001):
+        lag.observe(n / 1000)
+    summary = lag.summary()
+    assert summary["count"] == 1000
+    assert abs(summary["p99"] - 0.990) < 0.0015
+    assert abs(summary["p50"] - 0.500) < 0.0015
+    assert summary["max"] == 1.0
+
+
+async def test_a_silent_client_does_not_hold_the_server() -> None:
+    telemetry = Telemetry()
+    port = await telemetry.serve("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"nonsense\r\n\r\n")
+    await writer.drain()
+    assert (await reader.read(100)).startswith(b"HTTP/1.1 404")
+    writer.close()
+    await telemetry.close()
