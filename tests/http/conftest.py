@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +12,13 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from services.common.lm.loading import smollm2_gguf
 from services.edge_worker.answer import Answer, AnswerRequest
 from services.edge_worker.fake_answerer import FakeAnswerer
 from services.edge_worker.http.app import create_app
+from tests.http.scripts import no_certificates
 
 MODEL = "smollm2-135m"
 CONTEXT = 2048
@@ -42,32 +42,39 @@ def tokenizer(pytestconfig: pytest.Config) -> Any:
     return loaded
 
 
-Serve = Callable[..., Awaitable[str]]
+class Host:
+    """Serves apps until the test ends, or until ``stop`` with their number."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[Server, asyncio.Task[None], socket.socket]] = []
+
+    async def __call__(self, app: FastAPI, lifespan: Literal["on", "off"] = "on") -> str:
+        """The address of ``app``, which now runs under uvicorn on a free port."""
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        started = asyncio.Event()
+        config = uvicorn.Config(app, log_config=None, lifespan=lifespan, timeout_graceful_shutdown=1)
+        server = Server(config, started)
+        self._running.append((server, asyncio.create_task(server.serve(sockets=[listener])), listener))
+        await started.wait()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def stop(self, number: int) -> None:
+        server, task, listener = self._running[number]
+        server.stopping.set()
+        await task
+        listener.close()
+
+    async def stop_all(self) -> None:
+        for number in range(len(self._running)):
+            await self.stop(number)
 
 
 @pytest_asyncio.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Start an app under uvicorn; returns its address. Stopped at the end of the test."""
-    async with AsyncExitStack() as stack:
-
-        async def start(app: FastAPI, lifespan: Literal["on", "off"] = "on") -> str:
-            listener = socket.socket()
-            listener.bind(("127.0.0.1", 0))
-            started = asyncio.Event()
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, lifespan=lifespan)
-            server = Server(config, started)
-            task = asyncio.create_task(server.serve(sockets=[listener]))
-
-            async def stop() -> None:
-                server.should_exit = True
-                await task
-                listener.close()
-
-            stack.push_async_callback(stop)
-            await started.wait()
-            return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-        yield start
+async def serve() -> AsyncIterator[Host]:
+    host = Host()
+    yield host
+    await host.stop_all()
 
 
 class Server(uvicorn.Server):
@@ -76,10 +83,15 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, listening: asyncio.Event) -> None:
         super().__init__(config)
         self._listening = listening
+        self.stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listening.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stopping.wait()
 
 
 class Stage:
@@ -104,19 +116,20 @@ def shared_app(stage: Stage, tokenizer: Any) -> FastAPI:
 
 @pytest_asyncio.fixture
 async def api(
-    serve: Serve, tokenizer: Any, stage: Stage, shared_app: FastAPI
+    serve: Host, tokenizer: Any, stage: Stage, shared_app: FastAPI
 ) -> AsyncIterator[Callable[..., Awaitable[AsyncOpenAI]]]:
     """Start an app over a ``FakeAnswerer``; returns an OpenAI client of it."""
     clients: list[AsyncOpenAI] = []
 
     async def start(answerer: FakeAnswerer, *, api_key: str = "none", **settings: Any) -> AsyncOpenAI:
         if settings:
-            options: dict[str, Any] = {"model_name": MODEL, "context_tokens": CONTEXT, "end_ids": [END]} | settings
-            url = await serve(create_app(answerer, tokenizer=tokenizer, **options))
+            options: dict[str, Any] = {"model_name": MODEL, "context_tokens": CONTEXT, "end_ids": [END]}
+            url = await serve(create_app(answerer, **({"tokenizer": tokenizer} | options | settings)))
         else:
             stage.actor = answerer
             url = await serve(shared_app, lifespan="off")
-        clients.append(AsyncOpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=20))
+        http = DefaultAsyncHttpxClient(verify=no_certificates(), trust_env=False)
+        clients.append(AsyncOpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=20, http_client=http))
         return clients[-1]
 
     yield start

@@ -23,6 +23,7 @@ class Bounds(BaseModel):
     deadline_min: float = Field(default=0.01, gt=0.0, allow_inf_nan=False, description="shortest wait for a verdict, seconds")
     deadline_max: float = Field(default=60.0, gt=0.0, allow_inf_nan=False, description="longest wait for a verdict, seconds")
     default_deadline: float = Field(default=2.0, gt=0.0, allow_inf_nan=False)
+    default_on_outage: OnOutage = Field(default=OnOutage.DEGRADE, description="opportunistic answers; lossless ones wait")
     max_tokens: int = Field(default=4096, ge=1, description="most tokens of one answer")
     default_completion_tokens: int = Field(default=16, ge=1, description="tokens of /v1/completions without max_tokens")
     body_bytes: int = Field(default=512 * 1024, ge=1024, description="largest request body")
@@ -46,5 +47,6 @@ class Bounds(BaseModel):
             raise ValueError("default_mode lossless needs default_k of at least 1")
         return self
 
-    def default_on_outage(self, mode: Mode) -> OnOutage:
-        return OnOutage.WAIT if mode is Mode.LOSSLESS else OnOutage.DEGRADE
+    def on_outage(self, mode: Mode) -> OnOutage:
+        """What an answer in ``mode`` does at an outage when its request does not say."""
+        return OnOutage.WAIT if mode is Mode.LOSSLESS else self.default_on_outage

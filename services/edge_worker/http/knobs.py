@@ -49,7 +49,7 @@ def knobs(raw: Any, bounds: Bounds) -> Knobs:
         k=k,
         gamma=_number(asked, "gamma", bounds.default_gamma, bounds.gamma_min, bounds.gamma_max),
         deadline=_number(asked, "deadline", bounds.default_deadline, bounds.deadline_min, bounds.deadline_max),
-        on_outage=_choice(asked, "on_outage", OnOutage, bounds.default_on_outage(mode)),
+        on_outage=_choice(asked, "on_outage", OnOutage, bounds.on_outage(mode)),
     )
 
 

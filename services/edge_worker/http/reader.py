@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from services.edge_worker.answer import Answer, Decision, TokenOut
 from services.edge_worker.http.errors import outage
@@ -37,6 +37,11 @@ class Reader:
             if pieces:
                 return pieces
         return self._text.finish() or None
+
+    async def close(self) -> None:
+        """End the iteration, where it is a generator, before its answer is closed."""
+        if isinstance(self._tokens, AsyncGenerator):
+            await self._tokens.aclose()
 
     def rest(self) -> list[Piece]:
         """What is still held back when the answer broke off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,37 +55,55 @@ class AnswerResponse(Response):
         self._job = job
         self._table = table
         self._end_ids = end_ids
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work() -> None:
             await self._serve(scope, receive, send)
 
-        if not await until_disconnect(receive, work()):
-            log.info("client_gone", request_id=self._job.request_id)
+        try:
+            if not await until_disconnect(receive, work()):
+                log.info("client_gone", request_id=self._job.request_id)
+        except asyncio.CancelledError:  # the server stops: the client is told why its answer ends here
+            stopping = outage("this worker is shutting down; ask again")
+            if not self._started:
+                raise stopping from None
+            if not self._job.stream:
+                raise
+            await send({"type": "http.response.body", "body": event(stopping.body())})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         job = self._job
+        text = AnswerText(self._table.decoder(job.request.prompt_ids), job.stops, self._table.hidden)
         try:
             answer = self._answerer.answer(job.request)
         except Exception as error:
             raise self._explain(error) from error
-        text = AnswerText(self._table.decoder(job.request.prompt_ids), job.stops, self._table.hidden)
+        reader = Reader(answer, text, self._end_ids)
         try:
-            reader = Reader(answer, text, self._end_ids)
             if job.stream:
                 await self._stream(answer, reader, send)
             else:
                 body = await self._whole(answer, reader)
+                self._started = True
                 await JSONResponse(body)(scope, receive, send)
         finally:
-            await answer.aclose()
+            await self._stop(answer, reader)
+
+    async def _stop(self, answer: Answer, reader: Reader) -> None:
+        """Stop the work. A fault in doing so is ours alone: what the client got is final."""
+        for close in (reader.close, answer.aclose):
+            try:
+                await close()
+            except Exception as error:  # noqa: BLE001 (see above)
+                log_fault(error, self._job.request_id)
 
     async def _whole(self, answer: Answer, reader: Reader) -> Json:
         pieces: list[Piece] = []
         try:
             while (batch := await reader.next()) is not None:
                 pieces += batch
-            await answer.aclose()
+            await self._stop(answer, reader)
             body = self._job.shape.whole(pieces, reader.finish_reason())
         except Exception as error:
             raise self._explain(error) from error
@@ -97,6 +116,7 @@ class AnswerResponse(Response):
                 reader.finish_reason()
         except Exception as error:
             raise self._explain(error) from error
+        self._started = True
         await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
         opening = self._job.shape.opening()
         if opening is not None:
@@ -105,7 +125,7 @@ class AnswerResponse(Response):
             while batch is not None:
                 await self._send_pieces(send, batch)
                 batch = await reader.next()
-            await answer.aclose()
+            await self._stop(answer, reader)
             reason = reader.finish_reason()
         except Exception as error:  # noqa: BLE001 (the headers are out: any fault must become an event)
             await self._break_off(answer, reader, send, self._explain(error))
@@ -118,6 +138,7 @@ class AnswerResponse(Response):
 
     async def _break_off(self, answer: Answer, reader: Reader, send: Send, error: ApiError) -> None:
         """The error as the last event, after what was final before it; no [DONE], for the answer is not."""
+        await self._stop(answer, reader)
         rest = reader.rest()
         if rest:
             await self._send_pieces(send, rest)

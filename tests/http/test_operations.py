@@ -1,0 +1,137 @@
+"""Keys, probes, metrics, life cycle."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+from openai import OpenAI
+from prometheus_client import CollectorRegistry, Counter
+from pydantic import SecretStr
+
+from services.edge_worker.http.app import create_app
+from tests.http.conftest import MODEL
+from tests.http.scripts import raw_http, says
+
+HELLO = [{"role": "user", "content": "hi"}]
+KEYS = [SecretStr("key-one"), SecretStr("key-two")]
+
+
+async def test_keys(api: Any, tokenizer: Any) -> None:
+    answerer = says(tokenizer, "x")
+    client = await api(answerer, api_key="key-two", api_keys=KEYS)
+    await client.chat.completions.create(model=MODEL, messages=HELLO)
+    await client.with_options(api_key="key-one").chat.completions.create(model=MODEL, messages=HELLO)
+    tenants = [request.tenant for request in answerer.requests]
+    assert len(set(tenants)) == 2
+    assert all(tenant and "key" not in tenant for tenant in tenants)
+    with pytest.raises(openai.AuthenticationError, match="Incorrect API key") as caught:
+        await client.with_options(api_key="key-on").models.list()
+    assert caught.value.code == "invalid_api_key"
+    async with raw_http(str(client.base_url)) as raw:
+        missing = await raw.post("chat/completions", content=b"{")
+        assert missing.status_code == 401
+        assert missing.json()["error"]["code"] == "invalid_api_key"
+        assert missing.headers["www-authenticate"] == "Bearer"
+        assert (await raw.get("models", headers={"authorization": "Basic key-one"})).status_code == 401
+        foreign = httpx.Headers({b"authorization": "Bearer schlüssel".encode()})
+        assert (await raw.get("models", headers=foreign)).status_code == 401
+        assert (await raw.get(str(client.base_url).replace("/v1/", "/livez"))).status_code == 200
+
+
+async def test_open_without_keys(api: Any, tokenizer: Any) -> None:
+    answerer = says(tokenizer, "x")
+    client = await api(answerer, api_key="anything")
+    await client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert answerer.requests[0].tenant == ""
+
+
+async def test_probes_and_metrics(api: Any, tokenizer: Any) -> None:
+    reason: list[str | None] = ["draining"]
+    registry = CollectorRegistry()
+    Counter("sluice_test", "A counter.", registry=registry).inc(3)
+    client = await api(says(tokenizer, "x"), readiness=lambda: reason[0], registry=registry)
+    async with raw_http(str(client.base_url).removesuffix("/v1/")) as raw:
+        assert (await raw.get("/livez")).json() == {"status": "ok"}
+        response = await raw.get("/readyz")
+        assert (response.status_code, response.json()["reason"]) == (503, "draining")
+        reason[0] = None
+        assert (await raw.get("/readyz")).status_code == 200
+        metrics = await raw.get("/metrics")
+        assert "sluice_test_total 3.0" in metrics.text
+        assert metrics.headers["content-type"].startswith("text/plain")
+
+
+async def test_no_metrics_without_a_registry(api: Any, tokenizer: Any) -> None:
+    client = await api(says(tokenizer, "x"))
+    async with raw_http(str(client.base_url).removesuffix("/v1/")) as raw:
+        assert (await raw.get("/metrics")).status_code == 404
+
+
+async def test_sync_client(api: Any, tokenizer: Any) -> None:
+    """The blocking client, in a thread of its own."""
+    url = str((await api(says(tokenizer, "Hello 世界"))).base_url)
+
+    def talk() -> str:
+        with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=20) as client:
+            messages: Any = HELLO
+            whole = client.chat.completions.create(model=MODEL, messages=messages).choices[0].message.content
+            parts = client.chat.completions.create(model=MODEL, messages=messages, stream=True)
+            assert "".join(part.choices[0].delta.content or "" for part in parts) == whole
+            return whole or ""
+
+    assert await asyncio.to_thread(talk) == "Hello 世界"
+
+
+async def test_lifespan_of_the_caller_runs_and_the_tokeniser_thread_ends(serve: Any, tokenizer: Any) -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        seen.append("start")
+        yield
+        seen.append("stop")
+
+    app = create_app(
+        says(tokenizer, "x"), tokenizer=tokenizer, model_name=MODEL, context_tokens=64, end_ids=[2], lifespan=lifespan
+    )
+    before = set(threading.enumerate())
+    url = await serve(app)
+    async with raw_http(url) as raw:
+        assert (await raw.post("/v1/completions", json={"model": MODEL, "prompt": "x"})).status_code == 200
+    ours = [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("tokenizer")]
+    assert len(ours) == 1
+    await serve.stop(0)
+    assert seen == ["start", "stop"]
+    ours[0].join(5)
+    assert not ours[0].is_alive()
+
+
+async def test_a_long_prompt_does_not_hold_the_loop(api: Any, tokenizer: Any) -> None:
+    client = await api(says(tokenizer, "x"))
+    loop = asyncio.get_running_loop()
+    worst = 0.0
+    done = False
+
+    async def probe() -> None:
+        nonlocal worst
+        while not done:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            worst = max(worst, loop.time() - before)
+
+    probing = asyncio.create_task(probe())
+    started = loop.time()
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        await client.completions.create(model=MODEL, prompt="héllo wörld " * 20_000)
+    took = loop.time() - started
+    done = True
+    await probing
+    assert worst < max(0.1, took / 2), f"the loop stood still for {worst:.3f} s of {took:.3f} s"
