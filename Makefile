@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up test lint types imports unit clean venv
+.PHONY: help demo up test lint types imports unit docs format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -16,6 +16,7 @@ help:
 	@echo "make demo   three answers and one outage on this machine (DEMO_ARGS=--json: one JSON object)"
 	@echo "make up     the same stack, kept running (UP_ARGS='--port 8000')"
 	@echo "make test   lint, types, import rules and tests"
+	@echo "make docs   docs/settings.md out of the settings; make format: layout and imports"
 	@echo "make clean  remove the environment and caches"
 
 venv: $(STAMP)
@@ -64,6 +65,13 @@ imports: $(STAMP)
 
 unit: $(STAMP)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+docs: $(STAMP)
+	$(PY) -m services.cli.settings_doc
+
+format: $(STAMP)
+	$(PY) -m ruff check --fix services tests
+	$(PY) -m ruff format services tests
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build
