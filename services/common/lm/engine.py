@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from services.common.lm import parts
+from services.common.lm import attention, parts
 from services.common.lm.cache import SlotCache
 
 
@@ -27,6 +27,8 @@ class CausalEngine:
         self.cache = SlotCache(slots, capacity_tokens)
         self._decoder = parts.decoder(model)
         self._head = parts.head(model)
+        self._group = attention.use(model)
+        self._dtype = next(model.parameters()).dtype
         self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
     @torch.inference_mode()
@@ -43,8 +45,7 @@ class CausalEngine:
         for b, row in enumerate(tokens):
             padded[b, : len(row)] = torch.tensor(row, dtype=torch.long)
         plan = self.cache.begin(list(rows), list(starts), span, self.device)
-        columns = torch.arange(plan.kv_tokens, device=self.device)
-        mask = (columns <= plan.positions.unsqueeze(-1)).unsqueeze(1)  # [batch, 1, span, kv_tokens]
+        mask = attention.causal_mask(plan.positions, plan.kv_tokens, self._group, self._dtype)
         out = self._decoder(
             input_ids=padded.to(self.device),
             attention_mask=mask,
