@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -147,22 +148,48 @@ def build(
     samples: list[Sample] = []
     shard = 0
     while sum(s.answer_tokens for s in samples) < answer_tokens:
-        path = folder / f"shard-{shard:03d}.pt"
-        if path.exists():
-            rows = torch.load(path, weights_only=True)
-            fresh = [Sample(ids, int(prompt), states) for ids, prompt, states in rows]
-        else:
-            shard_seed = seed * 1000 + shard
+        shard_seed = seed * 1000 + shard
+
+        def fresh(shard_seed: int = shard_seed) -> Iterator[Sample]:
             templates = prompts(shard_seed)
             own = self_instruct(engine, tokenizer, 256, end_ids=end_ids, seed=shard_seed)
             questions = [*own, *(chat_ids(tokenizer, next(templates)) for _ in range(256))]
             random.Random(shard_seed).shuffle(questions)
-            fresh = list(
-                write(engine, questions, end_ids=end_ids, max_new_tokens=max_new_tokens, seed=shard_seed, on_token=on_progress)
+            return write(
+                engine, questions, end_ids=end_ids, max_new_tokens=max_new_tokens, seed=shard_seed, on_token=on_progress
             )
-            temporary = path.with_suffix(".part")
-            torch.save([(s.ids, s.prompt_tokens, s.states) for s in fresh], temporary)
-            temporary.rename(path)
-        samples += fresh
+
+        samples += _kept(folder / f"shard-{shard:03d}.pt", fresh)
         shard += 1
+    return samples
+
+
+def held_out(
+    engine: CausalEngine,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    *,
+    max_new_tokens: int,
+    end_ids: set[int],
+    seed: int,
+    count: int = 100,
+) -> list[Sample]:
+    """The target's answers to ``count`` prompts of the held-out split, kept in ``path``."""
+
+    def fresh() -> Iterator[Sample]:
+        questions = [chat_ids(tokenizer, prompt) for prompt in islice(prompts(seed, "held-out"), count)]
+        return write(engine, questions, end_ids=end_ids, max_new_tokens=max_new_tokens, seed=99)
+
+    return _kept(path, fresh)
+
+
+def _kept(path: Path, fresh: Callable[[], Iterator[Sample]]) -> list[Sample]:
+    """The samples in ``path``, or ``fresh`` ones that are kept there from now on."""
+    if path.exists():
+        rows = torch.load(path, weights_only=True)
+        return [Sample(ids, int(prompt), states) for ids, prompt, states in rows]
+    samples = list(fresh())
+    temporary = path.with_suffix(".part")
+    torch.save([(s.ids, s.prompt_tokens, s.states) for s in samples], temporary)
+    temporary.rename(path)
     return samples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from services.common.lm.draft_folder import save_draft
 from services.common.lm.engine import CausalEngine
 from services.distill import corpus, prune
 from services.distill.batches import collate
-from services.distill.prompts import prompts
 from services.distill.train import Recipe, evaluate, train
 
 
@@ -63,8 +61,14 @@ def distill(
         seed=plan.recipe.seed,
         on_progress=_Counter(report),
     )
-    questions = [corpus.chat_ids(tokenizer, p) for p in itertools.islice(prompts(plan.recipe.seed, "held-out"), 100)]
-    held_out = list(corpus.write(engine, questions, end_ids=set(end_ids), max_new_tokens=plan.max_new_tokens, seed=99))
+    held_out = corpus.held_out(
+        engine,
+        tokenizer,
+        plan.work / "held-out.pt",
+        max_new_tokens=plan.max_new_tokens,
+        end_ids=set(end_ids),
+        seed=plan.recipe.seed,
+    )
     del engine
     report(f"corpus: {sum(s.answer_tokens for s in samples)} tokens in {len(samples)} answers")
     keep = list(plan.keep)

@@ -16,6 +16,8 @@ from services.distill.batches import Batch, collate, groups
 from services.distill.corpus import Sample
 from services.distill.objective import DistillationLoss, acceptance
 
+CHUNK = 128  # rows of logits at a time: 25 MB, which malloc keeps; larger blocks cost a page fault for every 4 KB, each time
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -115,7 +117,7 @@ def train(
         see_four_bits(student, done >= recipe.quantize_from)
         kl_weight = recipe.kl_weight_start + (recipe.kl_weight_end - recipe.kl_weight_start) * done
         draft_states = states(student, batch).to(head.dtype)
-        loss, accepted = DistillationLoss.apply(draft_states, batch.states, head, kl_weight, 512)
+        loss, accepted = DistillationLoss.apply(draft_states, batch.states, head, kl_weight, CHUNK)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

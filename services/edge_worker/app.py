@@ -124,6 +124,7 @@ def _worker(settings: EdgeSettings, name: str, ready: Ready, client: KafkaRedisC
         audit_rate=settings.audit_rate,
         wait_seconds=settings.wait_seconds,
         observer=metrics,
+        ahead=settings.ahead,
     )
 
 
@@ -136,6 +137,7 @@ def _bounds(settings: EdgeSettings) -> Bounds:
         default_gamma=settings.gamma,
         deadline_max=settings.deadline_max_seconds,
         default_deadline=settings.deadline_seconds,
+        default_on_outage=settings.on_outage,
     )
 
 

@@ -58,6 +58,7 @@ class Worker:
     audit_rate: float
     wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
     observer: Observer
+    ahead: bool = True  # draft on while a round is out; the answer is the same without, only later
     clock: Callable[[], float] = time.monotonic
 
 
@@ -151,7 +152,7 @@ class Session:
         """Ahead of a round in flight, drafting stops where the next upload will end: what is beyond belongs to a later
         round."""
         text = self._text
-        if text.ended() or (text.flight is not None and text.flight.audit_only):
+        if text.ended() or (text.flight is not None and (text.flight.audit_only or not self.worker.ahead)):
             return False
         return cut(text.own_pending(), self._limits, ended=False) is None
 

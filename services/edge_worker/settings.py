@@ -71,6 +71,9 @@ class EdgeSettings(ServiceSettings):
     risk: float = Field(
         default=0.8, gt=0, le=1, description="upload once the estimated chance of a refused candidate reaches this"
     )
+    ahead: bool = Field(
+        default=True, description="draft on while a round is out; off where draft and verifier share their cores"
+    )
     audit_rate: float = Field(
         default=0.02, gt=0, le=1, description="share of answers whose trailing span is uploaded for audit only"
     )

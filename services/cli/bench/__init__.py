@@ -1,0 +1,15 @@
+"""`sluice bench`: measurements on one machine, interleaved in one run, so that only ratios are compared."""
+
+from __future__ import annotations
+
+import typer
+
+from services.cli.bench import single
+
+app = typer.Typer(help="Measure speed and damage of a pair of models on this machine.", no_args_is_help=True)
+app.command("single")(single.command)
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure speed and damage of a pair of models on this machine."""
