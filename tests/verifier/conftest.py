@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,38 @@ def redis_url() -> Iterator[str]:
         yield f"redis://{server.host}:{server.port}/0"
 
 
+@dataclass(frozen=True)
+class Broker:
+    """The embedded broker's process and ``host:port``."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+
 @pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of its own for each module: its topics begin empty."""
-    address = tmp_path_factory.mktemp("broker") / "address"
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker for one module: its topics begin empty."""
+    yield from _broker(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker for one test."""
+    yield from _broker(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bootstrap(module_broker: Broker) -> str:
+    return module_broker.address
+
+
+def _broker(folder: Path) -> Iterator[Broker]:
+    address = folder / "address"
     command = [sys.executable, "-m", "services.cli.local.broker", "--address-file", str(address)]
     command += ["--topic", keys.CANDIDATES_TOPIC, "--topic", keys.DEAD_LETTER_TOPIC]
     process = subprocess.Popen(command)
     try:
-        yield _wait_for(address, process)
+        yield Broker(process, _wait_for(address, process))
     finally:
         process.terminate()
         process.wait(10)

@@ -21,6 +21,8 @@ PROMPTS = (
     "Water",
 )
 
+GREEDY = Sampling(temperature=0.0)
+
 
 def engine(loaded: LoadedModel, slots: int = 4, capacity_tokens: int = 256) -> tuple[TargetEngine, SlotTable]:
     table = SlotTable(slots)
@@ -55,7 +57,7 @@ def round_(
     base: list[int],
     span: list[SpanToken],
     *,
-    sampling: Sampling = Sampling(temperature=0.0),
+    sampling: Sampling = GREEDY,
     seed: int = 0,
     number: int = 0,
     want_bonus: bool = True,

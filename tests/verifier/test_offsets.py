@@ -27,7 +27,7 @@ def test_any_order_of_finishing_ends_at_the_last_offset() -> None:
     offsets = Offsets()
     tickets = [offsets.deliver(p, n) for p in range(3) for n in range(20)]
     order.shuffle(tickets)
-    highest = {p: 0 for p in range(3)}
+    highest = dict.fromkeys(range(3), 0)
     for ticket in tickets:
         Offsets.start(ticket)
         Offsets.finish(ticket)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -78,7 +79,7 @@ async def test_the_first_verdict_of_a_round_stands(client: Redis) -> None:
     assert found.verdict == one
     assert found.context is not None
     assert found.context.ids == first.ids
-    entries = await client.xrange(keys.replies(message.worker))
+    entries: Any = await client.xrange(keys.replies(message.worker))
     assert [decode(fields[b"v"]) for _, fields in entries] == [one]
     for key in (
         keys.verdict(message.worker, message.session, 0),
