@@ -117,8 +117,8 @@ def self_instruct(
     engine: CausalEngine, tokenizer: PreTrainedTokenizerBase, count: int, *, end_ids: set[int], seed: int
 ) -> Iterator[list[int]]:
     """Prompts that the target writes itself: its chat template up to the user's turn is all it is given."""
-    empty = tokenizer.apply_chat_template([{"role": "user", "content": "\u0000"}], add_generation_prompt=True, tokenize=False)
-    before, after = empty.split("\u0000")
+    turn = [{"role": "user", "content": "\u0000"}]
+    before, after = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)).split("\u0000")
     head = tokenizer(before, add_special_tokens=False)["input_ids"]
     tail = tokenizer(after, add_special_tokens=False)["input_ids"]
     for sample in write(engine, [head] * count, end_ids=end_ids, max_new_tokens=64, seed=seed):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from services.distill import net
 from services.distill.batches import Batch
 from services.distill.objective import acceptance
 
@@ -17,9 +18,9 @@ def greedy(
     target: PreTrainedModel, batch: Batch, keep: int, on_removed: Callable[[int, float], None] = lambda *_: None
 ) -> list[int]:
     """Indices of the ``keep`` layers that stay, in order. The target is given back unchanged."""
-    decoder = target.get_decoder()
+    decoder = net.decoder(target)
     every = decoder.layers
-    head = target.get_output_embeddings().weight
+    head = net.head_weight(target)
     kept = list(range(len(every)))
 
     def score(layers: list[int]) -> float:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from services.common.lm import int4
+from services.common.lm import int4, parts
+from services.distill import net
 from services.distill.batches import Batch, collate, groups
 from services.distill.corpus import Sample
 from services.distill.objective import DistillationLoss, acceptance
@@ -48,17 +49,17 @@ class Linear4(nn.Linear):
 
 def student_of(target: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     """A copy of ``target`` with only ``layers``; embedding and head are shared and frozen, the rest is float32."""
-    decoder = target.get_decoder()
+    decoder = net.decoder(target)
     every = decoder.layers
     config = copy.deepcopy(target.config)
     config.num_hidden_layers = len(layers)
     decoder.layers = nn.ModuleList()
     student = copy.deepcopy(target)
     decoder.layers = every
-    student.config = student.get_decoder().config = config
-    student.get_decoder().layers = nn.ModuleList(copy.deepcopy(every[i]) for i in layers).float()
-    student.get_decoder().norm.float()
-    for position, layer in enumerate(student.get_decoder().layers):
+    student.config = net.decoder(student).config = config
+    net.decoder(student).layers = nn.ModuleList(copy.deepcopy(every[i]) for i in layers).float()
+    net.decoder(student).norm.float()
+    for position, layer in enumerate(net.decoder(student).layers):
         layer.self_attn.layer_idx = position
         for parent in (layer.self_attn, layer.mlp):
             for name, child in list(parent.named_children()):
@@ -67,8 +68,8 @@ def student_of(target: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
                     linear.weight = child.weight
                     setattr(parent, name, linear)
     student.requires_grad_(False)
-    student.get_decoder().layers.requires_grad_(True)
-    student.get_decoder().norm.requires_grad_(True)
+    net.decoder(student).layers.requires_grad_(True)
+    net.decoder(student).norm.requires_grad_(True)
     return student
 
 
@@ -81,7 +82,7 @@ def see_four_bits(student: PreTrainedModel, on: bool) -> None:
 def states(student: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """The draft's final states `[n, hidden]` at the places that predict answer tokens."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = student.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
+        out = net.decoder(student)(input_ids=batch.ids, use_cache=False).last_hidden_state
     picked: torch.Tensor = out[batch.places[:, 0], batch.places[:, 1]]
     return picked
 
@@ -89,7 +90,7 @@ def states(student: PreTrainedModel, batch: Batch) -> torch.Tensor:
 @torch.inference_mode()
 def evaluate(student: PreTrainedModel, samples: Sequence[Sample], seed: int = 0) -> float:
     """Mean of ``sum_t min(x_t, y_t)`` over the answer tokens of ``samples``, with the weights as they are seen now."""
-    head = student.get_output_embeddings().weight
+    head = net.head_weight(student)
     values = [acceptance(states(student, b).to(head.dtype), b.states, head) for b in map(collate, groups(samples, 4096, seed))]
     return float(torch.cat(values).mean())
 
@@ -104,7 +105,7 @@ def train(
     """Distil ``target`` into its own ``layers``; ``on_step(step, steps, loss, acceptance, student)`` after each update."""
     torch.manual_seed(recipe.seed)
     student = student_of(target, layers)
-    head = target.get_output_embeddings().weight
+    head = net.head_weight(target)
     plan = [g for epoch in range(recipe.epochs) for g in groups(samples, recipe.batch_tokens, recipe.seed + epoch)]
     parameters = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -124,4 +125,4 @@ def train(
         optimizer.step()
         on_step(step + 1, len(plan), loss.item(), accepted.item(), student)
     see_four_bits(student, True)
-    return student.eval()
+    return parts.frozen(student)

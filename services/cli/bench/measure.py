@@ -199,7 +199,7 @@ class Measure:
         self, edge: Edge, stock: Stock, llm: LlmOnly, prompts: list[list[int]], thresholds: dict[str, float]
     ) -> dict[str, Tally]:
         plan, sampling = self.plan, self._sampling
-        about = {"max_tokens": plan.max_tokens, "sampling": sampling}
+        longest = plan.max_tokens
         slm = Rounds(Mode.OPPORTUNISTIC, 1.0, 1, slm_only=True)
         ways = ["slm_only", "llm_only", "assisted", "lossless", *thresholds]
         tallies = {way: Tally() for way in ways}
@@ -209,9 +209,13 @@ class Measure:
                 self.progress(f"prompt {i + 1} of {len(prompts)}: {way}")
                 seed = plan.seed + i
                 if way == "llm_only":
-                    tallies[way].add(*await asyncio.to_thread(llm.write, prompt, seed=seed, **about))
+                    written = await asyncio.to_thread(llm.write, prompt, max_tokens=longest, sampling=sampling, seed=seed)
+                    tallies[way].add(*written)
                 elif way == "assisted":
-                    tallies[way].add(*await asyncio.to_thread(stock.generate, prompt, seed=seed, assisted=True, **about))
+                    written = await asyncio.to_thread(
+                        stock.generate, prompt, max_tokens=longest, sampling=sampling, seed=seed, assisted=True
+                    )
+                    tallies[way].add(*written)
                 else:
                     rounds = {"slm_only": slm, "lossless": self._lossless()}.get(way)
                     rounds = rounds or self._opportunistic(thresholds[way])
