@@ -86,7 +86,8 @@ def _play(run: DemoRun, console: Console, *, show: bool) -> None:
     say(f"\n[bold]An outage: both verifiers are stopped.[/] [bold]{OUTAGE_PROMPT}[/]")
     lost = run.answer_without_verifiers(OUTAGE_PROMPT, show_token)
     unverified = lost.summary["tokens"]["unverified"]
-    say(Text(f"\n{unverified} of {lost.tokens} tokens unverified: {lost.summary.get('degraded') or 'no reason given'}", "red"))
+    cause = lost.summary.get("degraded") or "no cause given"
+    say(Text(f"\nThe answer says that it is degraded ({cause}): {unverified} of {lost.tokens} tokens unverified.", "red"))
     say("\n[bold]The verifiers are started again.[/]")
     run.start_verifiers()
     say(f"[bold]{OUTAGE_PROMPT}[/]")

@@ -33,7 +33,7 @@ class Progress:
         if not self._console.is_terminal:
             self._console.print(f"… {text}", style="dim", markup=False)
         elif self._status is None:
-            self._status = self._console.status(text)
+            self._status = self._console.status(text, refresh_per_second=4)
             self._status.start()
         else:
             self._status.update(text)

@@ -29,7 +29,14 @@ class Nursery:
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-"))
         identity = uuid.uuid4().hex
         # The caller's own environment, so that any knob of a service can be set from outside, and the mark of this nursery.
-        self._environment = {**os.environ, STACK_VARIABLE: identity, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+        # What they and their libraries keep for a while goes with the folder.
+        self._environment = {
+            **os.environ,
+            STACK_VARIABLE: identity,
+            "TMPDIR": str(self.folder),
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         self._stop_seconds = stop_seconds
         self._children: dict[str, Child] = {}
         self._roll = Roll(identity)
