@@ -99,7 +99,7 @@ def test_up_survives_a_killed_verifier_and_its_own_kill_leaves_nothing(scratch: 
 
 def _judged(client: ApiClient) -> int:
     """Candidates judged in one answer that asks about every token."""
-    reply = client.chat([{"role": "user", "content": "Hello"}], max_tokens=16, seed=1, sluice={"gamma": 0.0})
+    reply = client.chat([{"role": "user", "content": "Hello"}], max_tokens=16, seed=1, sluice={"gamma": 0.0, "deadline": 20.0})
     return int(reply.summary["judged"])
 
 
