@@ -134,7 +134,7 @@ def _assemble(
     slots: SlotTable,
     store: ContextStore,
 ) -> _Parts:
-    limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens)
+    limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens, settings.slots)
     pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
     dead_letters = DeadLetters(settings.kafka_bootstrap, metrics)
     redis = Link("redis", telemetry)

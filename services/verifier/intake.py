@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -57,13 +58,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             consumer = self._build()
             helpers: list[asyncio.Task[None]] = []
             try:
-                await consumer.start()
-                self._consumer = consumer
-                self._kafka.good()
-                backoff.reset()
-                helpers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._probe(consumer))]
-                await self._poll(consumer, stop)
-                await self._drain(self._settings.drain_seconds)
+                await _unless(stop, consumer.start())
+                if not stop.is_set():
+                    self._consumer = consumer
+                    self._kafka.good()
+                    backoff.reset()
+                    helpers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._probe(consumer))]
+                    await _unless(stop, self._poll(consumer, stop))
+                    await self._drain(self._settings.drain_seconds)
             except (KafkaError, OSError) as error:
                 self._kafka.bad(error)
             finally:
@@ -197,3 +199,18 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self._kafka.bad(error)
             else:
                 self._kafka.good()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """``work``, given up when ``stop`` comes and it does not end soon: a client may block while the broker is away."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=10 * POLL_MS / 1000)
+        if task.done():
+            task.result()
+    finally:
+        stopping.cancel()
+        task.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)

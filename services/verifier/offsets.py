@@ -26,6 +26,7 @@ class Ledger:
     partition: int
     delivered: deque[int] = field(default_factory=deque)
     done: set[int] = field(default_factory=set)
+    last: int = -1
     running: int = 0
     closed: bool = False
     next_offset: int | None = None  # what to commit: one past the last of the finished run
@@ -39,8 +40,13 @@ class Offsets:
         self._ledgers: dict[int, Ledger] = {}
 
     def deliver(self, partition: int, offset: int) -> Ticket:
-        """A message has been read."""
-        ledger = self._ledgers.setdefault(partition, Ledger(partition))
+        """A message has been read. Going back in a partition means that it was assigned anew: a new ledger begins."""
+        ledger = self._ledgers.get(partition)
+        if ledger is None or offset <= ledger.last:
+            if ledger is not None:
+                ledger.closed = True
+            ledger = self._ledgers[partition] = Ledger(partition)
+        ledger.last = offset
         ledger.delivered.append(offset)
         return Ticket(ledger, offset)
 

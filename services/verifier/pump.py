@@ -18,8 +18,6 @@ from services.verifier.thread import EngineThread
 if TYPE_CHECKING:  # torch is imported on the engine thread, after its number of threads is set
     from services.verifier.engine import Pass, TargetEngine
 
-_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
-
 
 class ExpiredError(Exception):
     """The round's time to live ended before its turn came."""
@@ -121,7 +119,7 @@ class Pump:
         started, clock = time.time(), time.perf_counter()
         try:
             judged, cost = await self._thread.run(lambda: self._engine.verify(rounds))
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever the model raises, the other sessions go on
             await self._verify_failed(rounds, error)
             return
         seconds = time.perf_counter() - clock
@@ -146,7 +144,7 @@ class Pump:
         clock = time.perf_counter()
         try:
             cost = await self._thread.run(lambda: self._engine.prefill(chunks))
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever the model raises, the other sessions go on
             self._failed([c.session for c in chunks], error)
             for chunk in chunks:
                 item = self._scheduler.discard(chunk.session)

@@ -19,11 +19,15 @@ PREFILL_PATIENCE_SECONDS = 2.0  # a prompt just opened competes with rounds to r
 
 @dataclass(frozen=True)
 class Limits:
-    """``max_sessions`` rows and ``token_budget`` padded tokens in one pass; ``prefill_chunk`` ids of a prefix in one pass."""
+    """``max_sessions`` rows and ``token_budget`` padded tokens in one pass; ``prefill_chunk`` ids of a prefix in one pass.
+
+    ``prompts``: prefixes fed ahead of their round at most; more than there are slots would only evict each other.
+    """
 
     max_sessions: int
     token_budget: int
     prefill_chunk: int
+    prompts: int = 8
 
 
 @dataclass(eq=False)
@@ -87,8 +91,11 @@ class Scheduler:
         self._rounds[item.session] = item
 
     def add_prompt(self, session: bytes, ids: list[int], now: float) -> None:
-        """Prefill ``ids`` when there is time; replaces an earlier wish of the session."""
+        """Prefill ``ids`` when there is time; replaces an earlier wish of the session. Of too many, the oldest yields."""
+        self._prompts.pop(session, None)
         self._prompts[session] = _Prompt(ids, now + PREFILL_PATIENCE_SECONDS)
+        if len(self._prompts) > self.limits.prompts:
+            del self._prompts[next(iter(self._prompts))]
 
     def discard(self, session: bytes) -> Round | None:
         """Forget what the session has queued; returns its round, if it had one."""

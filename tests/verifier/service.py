@@ -37,7 +37,7 @@ class VerifierProcess:
         with log.open("wb") as stream:
             self.process = subprocess.Popen([sys.executable, "-m", "services.verifier"], env=environment, stderr=stream)
 
-    def port(self, seconds: float = 30.0) -> int:
+    def port(self, seconds: float = 120.0) -> int:
         """The port that it has chosen and logged."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -48,9 +48,9 @@ class VerifierProcess:
         raise AssertionError(f"no port in {seconds} s: {self.log.read_text()}")
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port()}{path}", timeout=10)
+        return httpx.get(f"http://127.0.0.1:{self.port()}{path}", timeout=60)
 
-    def wait_ready(self, ready: bool = True, seconds: float = 90.0) -> None:
+    def wait_ready(self, ready: bool = True, seconds: float = 300.0) -> None:
         end = time.monotonic() + seconds
         while (self.get("/readyz").status_code == 200) != ready:
             assert self.process.poll() is None, self.log.read_text()

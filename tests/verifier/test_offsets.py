@@ -64,6 +64,23 @@ def test_an_earlier_assignment_cannot_touch_a_later_one() -> None:
     assert offsets.to_commit() == {0: 8}
 
 
+def test_a_partition_read_again_from_an_earlier_offset_begins_anew() -> None:
+    """Whatever order the client calls its listeners in: what an earlier assignment finished must not cover what is unread."""
+    offsets = Offsets()
+    old = [offsets.deliver(0, n) for n in (8, 9)]
+    Offsets.start(old[0])
+    again = [offsets.deliver(0, n) for n in (5, 6, 7, 8, 9)]
+    assert not Offsets.start(old[1])
+    Offsets.finish(old[0])
+    for ticket in again[1:]:
+        Offsets.start(ticket)
+        Offsets.finish(ticket)
+    assert offsets.to_commit() == {}
+    Offsets.start(again[0])
+    Offsets.finish(again[0])
+    assert offsets.to_commit() == {0: 10}
+
+
 def test_abandoned_work_is_not_committed() -> None:
     offsets = Offsets()
     ticket = offsets.deliver(0, 0)

@@ -30,6 +30,7 @@ def url(server: ValkeyServer) -> str:
     return f"redis://{server.host}:{server.port}/0"
 
 
+@pytest.mark.timeout(900)  # two services start on one small machine
 async def test_redis_away_then_broker_away(
     broker: Broker, redis_server: ValkeyServer, loaded: LoadedModel, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ async def _broker_away(
     await asyncio.to_thread(verifier.wait_ready)
 
 
+@pytest.mark.timeout(900)
 async def test_a_killed_verifier_loses_nothing(broker: Broker, redis_url: str, loaded: LoadedModel, tmp_path: Path) -> None:
     """Two verifiers; the one that is killed leaves its sessions to the other, which reads their contexts from Redis."""
     first = VerifierProcess(broker.address, redis_url, tmp_path / "first", SESSION_TIMEOUT_MS="6000")

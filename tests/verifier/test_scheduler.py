@@ -104,6 +104,13 @@ def test_a_prompt_that_is_cached_already_costs_nothing() -> None:
     assert len(scheduler) == 0
 
 
+def test_more_prompts_than_slots_are_not_fed_ahead() -> None:
+    scheduler = Scheduler(Limits(8, 1000, 16, prompts=2))
+    for name in (b"a", b"b", b"a", b"c"):
+        scheduler.add_prompt(name, [1], now=0.0)
+    assert [c.session for c in scheduler.take(0.0, cached(a=0, b=0, c=0)).chunks] == [b"a", b"c"]
+
+
 def test_discard_returns_the_round_and_forgets_the_prompt() -> None:
     scheduler = Scheduler(LIMITS)
     item = round_(b"a")

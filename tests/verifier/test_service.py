@@ -19,6 +19,8 @@ from tests.verifier.device import Device
 from tests.verifier.service import VerifierProcess, committed
 from tests.verifier.target import PROMPTS, candidates, greedy, ids_of
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the model to be loaded
+
 
 @pytest.fixture(scope="module")
 def verifier(bootstrap: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VerifierProcess]:
