@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from services.common.lm import attention, parts
+from services.common.lm import attention, lean, parts
 from services.common.lm.cache import SlotCache
 
 
@@ -28,6 +28,7 @@ class CausalEngine:
         self._decoder = parts.decoder(model)
         self._head = parts.head(model)
         self._group = attention.use(model)
+        self._lean = lean.LeanDecoder(self._decoder) if self._group and lean.fits(self._decoder) else None
         self._dtype = next(model.parameters()).dtype
         self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
@@ -46,6 +47,8 @@ class CausalEngine:
             padded[b, : len(row)] = torch.tensor(row, dtype=torch.long)
         plan = self.cache.begin(list(rows), list(starts), span, self.device)
         mask = attention.causal_mask(plan.positions, plan.kv_tokens, self._group, self._dtype)
+        if self._lean is not None:
+            return self._lean(padded.to(self.device), mask, plan, self.cache)
         out = self._decoder(
             input_ids=padded.to(self.device),
             attention_mask=mask,
