@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from services.common.speculative import TOTAL, Sparse, SpanToken
+from services.common.speculative import TOTAL, SpanToken, Sparse
 
 DIGEST_BYTES = 8
 _SKIPPED, _GREEDY, _SPARSE = 0, 1, 2  # tags; a tag of _SPARSE + n means n + 1 entries

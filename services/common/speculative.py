@@ -100,9 +100,7 @@ def bonus(y: Row, seed: int, position: int, round_: int) -> int:
     return int(ids[np.argmax(np.log(y[ids].astype(np.float64)) + rng.gumbel(seed, position, round_ + 1, ids))])
 
 
-def judge(
-    span: Sequence[SpanToken], y: Sequence[Row], *, seed: int, start: int, round_: int, want_bonus: bool
-) -> Judged:
+def judge(span: Sequence[SpanToken], y: Sequence[Row], *, seed: int, start: int, round_: int, want_bonus: bool) -> Judged:
     """Judge a span that begins at position ``start``: candidates are accepted or corrected in order, skipped tokens audited.
 
     ``y`` has a row for each token of the span and, if ``want_bonus``, one more. The first correction ends the span.

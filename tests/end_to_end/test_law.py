@@ -39,7 +39,9 @@ def _one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-async def write(count: int, *, mode: Mode, gamma: float, sampling: Sampling, signal: Signal) -> tuple[list[tuple[int, ...]], float]:
+async def write(
+    count: int, *, mode: Mode, gamma: float, sampling: Sampling, signal: Signal
+) -> tuple[list[tuple[int, ...]], float]:
     """``count`` answers and the mean of their audit sums."""
     drafter = tiny.drafter(DRAFT, signal)
     worker = Worker(
@@ -104,7 +106,8 @@ async def test_the_output_law_is_the_target_s(mode: Mode, gamma: float, sampling
 
 @pytest.mark.parametrize("signal", [Signal.ONE_MINUS_MAX, Signal.TEMPERATURE_PERTURBATION], ids=["blind to d", "sees d"])
 async def test_the_first_token_s_total_variation_is_its_expected_audit(signal: Signal) -> None:
-    """At one position the law is known exactly: TV(output, target) = expected audit, for gates with and without sight of ``d``."""
+    """At one position the law is known exactly: TV(output, target) = expected audit, for gates with and without sight of
+    ``d``."""
     count = ANSWERS
     x = tiny.law(DRAFT, PROMPT, Sampling())
     y = tiny.law(TARGET, PROMPT, Sampling())

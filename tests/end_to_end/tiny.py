@@ -1,4 +1,5 @@
-"""Two tiny random Llamas and a verifier in the same process: every line of edge and verifier that touches sampling, no network."""
+"""Two tiny random Llamas and a verifier in the same process: every line of edge and verifier that touches sampling, no
+network."""
 
 from __future__ import annotations
 
@@ -53,9 +54,7 @@ class EngineClient:
     """``VerifierClient`` over the verifier's real engine; messages take their wire form on the way."""
 
     def __init__(self, net: LlamaForCausalLM) -> None:
-        self._engine = TargetEngine(
-            CausalEngine(net, slots=2, capacity_tokens=CAPACITY), SlotTable(2), vocabulary=VOCABULARY
-        )
+        self._engine = TargetEngine(CausalEngine(net, slots=2, capacity_tokens=CAPACITY), SlotTable(2), vocabulary=VOCABULARY)
         self._open: dict[bytes, tuple[Open, list[int]]] = {}
         self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
 

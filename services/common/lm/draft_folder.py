@@ -193,6 +193,7 @@ def _replace(path: Path, write: Any) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)
+        beside.chmod(0o644)  # safetensors writes for the owner only; other users of an installed package read it too
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
