@@ -26,7 +26,7 @@ from services.verifier.sessions import Sessions
 from services.verifier.settings import VerifierSettings
 from services.verifier.slots import SlotTable
 from services.verifier.store import ContextStore, Lifetimes
-from services.verifier.thread import EngineThread
+from services.verifier.thread import EngineThread, yield_to_event_loop
 
 if TYPE_CHECKING:
     from services.verifier.model import Ready
@@ -60,12 +60,13 @@ async def run(settings: VerifierSettings) -> None:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         raise ConfigError(f"SLUICE_VERIFIER_METRICS_PORT: cannot listen on {where}: {error.strerror}") from error
     log.info("metrics and health", host=settings.metrics_host, port=port)
-    thread = EngineThread(settings.engine_niceness)
+    thread = EngineThread()
     slots = SlotTable(settings.slots)
     try:
         ready = await _load(thread, settings, slots, stop)
         if ready is not None:
             telemetry.conditions["model"] = True
+            yield_to_event_loop(settings.engine_niceness)
             log.info("target loaded", **ready.description)
             await _serve(settings, telemetry, thread, ready, slots, stop)
     finally:

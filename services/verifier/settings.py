@@ -33,7 +33,10 @@ class VerifierSettings(ServiceSettings):
         default=0, ge=0, le=1024, description="CPU threads of a forward pass; 0: the cores this process may use"
     )
     engine_niceness: int = Field(
-        default=5, ge=0, le=19, description="added to the niceness of the engine's threads, so that the event loop goes first"
+        default=5,
+        ge=0,
+        le=19,
+        description="niceness added to the engine's threads once the model is loaded: the event loop goes first",
     )
 
     # Its cache

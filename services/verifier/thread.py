@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,14 +16,12 @@ _Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]
 
 
 class EngineThread:
-    """Runs functions one after the other on a daemon thread of lower priority.
+    """Runs functions one after the other on a daemon thread.
 
-    ``niceness`` (0-19) is added to the thread and to the OpenMP workers it starts: where cores are short, the event
-    loop then gets its turn first. A daemon, because a model that is being loaded must not hold up the end of the process.
+    A daemon, because a model that is being loaded must not hold up the end of the process.
     """
 
-    def __init__(self, niceness: int) -> None:
-        self._niceness = niceness
+    def __init__(self) -> None:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -38,8 +38,6 @@ class EngineThread:
         self._work.put(None)
 
     def _run(self) -> None:
-        if self._niceness and hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + self._niceness)
         while (item := self._work.get()) is not None:
             work, loop, future = item
             try:
@@ -50,6 +48,23 @@ class EngineThread:
                 loop.call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:
                 return  # the loop has been closed: nobody waits any more
+
+
+def yield_to_event_loop(niceness: int) -> None:
+    """Add ``niceness`` (0-19) to every thread but the main one: where cores are short, the event loop goes first.
+
+    Called once the model is loaded: then the workers of OpenMP exist, and loading itself has not been slowed down. Linux
+    only; elsewhere threads have no priorities of their own and nothing happens.
+    """
+    tasks = Path("/proc/self/task")
+    if not niceness or not tasks.is_dir():
+        return
+    main = threading.main_thread().native_id
+    for task in tasks.iterdir():
+        thread = int(task.name)
+        if thread != main:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
