@@ -194,6 +194,7 @@ def _replace(path: Path, write: Any) -> None:
     try:
         write(beside)
         beside.chmod(0o644)  # safetensors writes for the owner only; other users of an installed package read it too
+        beside.chmod(0o644)  # safetensors writes for the owner alone; the folder is made to be shipped
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

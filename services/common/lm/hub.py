@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -21,10 +22,11 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Located:
-    """A model of the hub: ``revision`` is the commit where the hub was reached, else as asked."""
+    """A model of the hub. Downloads ask for ``revision`` as the user did: only then can they be found by it later."""
 
     name: str
     revision: str
+    commit: str  # what the revision stands for; as asked where the hub was not reached and the cache does not say
     offline: bool  # not reached: use what earlier downloads left
 
 
@@ -48,13 +50,14 @@ def locate(reference: str) -> Located:
         raise ModelError(f"{reference!r} is no preset, file, folder or hub id (owner/name): check the spelling") from None
     except Exception as error:  # noqa: BLE001 - no network shows as an error of whichever HTTP library the client uses
         return _downloaded(name, revision, error)
-    return Located(name, info.sha or revision, offline=False)
+    return Located(name, revision, info.sha or revision, offline=False)
 
 
 def _downloaded(name: str, revision: str, error: Exception) -> Located:
     """What an earlier download left of a model, when the hub cannot be asked."""
-    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-        return Located(name, revision, offline=True)
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(config, str):
+        return Located(name, revision, Path(config).parent.name, offline=True)  # snapshots/COMMIT/config.json
     raise ModelError(
         f"{name} is not on this machine and the hub cannot be reached ({one_line(error)}): "
         "connect to a network, or use the preset smollm2-135m, which works offline"

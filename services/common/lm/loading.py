@@ -6,7 +6,7 @@ Whatever is wrong with a reference comes out as one ``ModelError`` line that say
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,8 @@ def _read(reference: str, dtype: torch.dtype) -> _Parts:
     if reference.endswith(".gguf") or reference.startswith(("/", "./", "../", "~")):
         raise ModelError(f"there is no file or folder {reference}: check the path")
     located = hub.locate(reference)
-    return _read_transformers(located.name, dtype, revision=located.revision, local_files_only=located.offline)
+    options = {"revision": located.revision, "local_files_only": located.offline}
+    return replace(_read_transformers(located.name, dtype, **options), revision=located.commit)
 
 
 def _read_gguf(path: Path, dtype: torch.dtype) -> _Parts:
@@ -150,7 +151,7 @@ def _read_draft(folder: Path, dtype: torch.dtype) -> _Parts:
 def _read_folder(folder: Path, dtype: torch.dtype) -> _Parts:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model (no config.json): name a model folder, a .gguf file or an id")
-    return _read_transformers(str(folder), dtype, revision=None, local_files_only=True)
+    return _read_transformers(str(folder), dtype, local_files_only=True)
 
 
 def _read_transformers(name: str, dtype: torch.dtype, **options: Any) -> _Parts:
@@ -167,7 +168,8 @@ def _read_transformers(name: str, dtype: torch.dtype, **options: Any) -> _Parts:
     model, info = loaded
     if info["missing_keys"] or info["mismatched_keys"]:
         raise ModelError(f"{name} lacks weights its config asks for ({sorted(info['missing_keys'])[:1]}...): get it again")
-    return _Parts(parts.frozen(model), tokenizer, options.get("revision") or _folder_revision(Path(name)))
+    revision = _folder_revision(Path(name)) if Path(name).is_dir() else str(options["revision"])
+    return _Parts(parts.frozen(model), tokenizer, revision)
 
 
 def _check_kind(name: str, config: PretrainedConfig) -> None:
