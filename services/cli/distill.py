@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +28,12 @@ def distill(
         int, typer.Option(min=1, help="Layers of the target that the draft keeps, chosen by greedy removal.")
     ] = 16,
     keep: Annotated[str, typer.Option(help="Layers to keep, for example 0,1,2,28,29, instead of choosing them.")] = "",
+    start: Annotated[Path | None, typer.Option(help="Refine this draft (its layers, four bits from the first step).")] = None,
     answer_tokens: Annotated[int, typer.Option(min=1000, help="Tokens of the target's own text to learn from.")] = 300_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that each token is seen.")] = 2,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, max=1e-1, help="Peak learning rate of AdamW.")] = 6e-4,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times that each token is seen (2; with --start 1).")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-6, max=1e-1, help="Peak learning rate of AdamW (6e-4; with --start 3e-4).")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as one JSON object.")] = False,
 ) -> None:
@@ -38,8 +42,9 @@ def distill(
 
     from services.common.lm import loading
     from services.common.settings import usable_cores
+    from services.distill import net
     from services.distill.run import Plan, distill
-    from services.distill.train import Recipe
+    from services.distill.train import REFINE, Recipe
 
     console = stderr_console()
     try:
@@ -47,16 +52,18 @@ def distill(
     except ValueError:
         raise CommandError(f"--keep wants layer numbers with commas between them, not {keep!r}") from None
     loaded = loading.load(target, dtype="bfloat16", weights="bf16", threads=threads or usable_cores())
-    every = len(loaded.model.get_decoder().layers)  # type: ignore[no-untyped-call]
+    every = len(net.decoder(loaded.model).layers)
     if (kept and kept[-1] >= every) or layers > every:
         raise CommandError(f"{target} has layers 0 to {every - 1}: choose among these")
+    recipe = Recipe() if start is None else REFINE
     plan = Plan(
         output=output,
         work=work,
         layers=layers,
         keep=kept,
         answer_tokens=answer_tokens,
-        recipe=Recipe(epochs=epochs, learning_rate=learning_rate),
+        recipe=replace(recipe, epochs=epochs or recipe.epochs, learning_rate=learning_rate or recipe.learning_rate),
+        start=start,
     )
     from services.common.lm.presets import MODELS
 

@@ -15,34 +15,32 @@ import torch
 
 
 class DistillationLoss(torch.autograd.Function):
-    """Mean over positions of ``kl_weight * KL(y || x) + (1 - kl_weight) * TV(x, y)``.
+    """Mean total variation over positions; its gradient is mixed with that of ``kl_weight * KL(y || x)``.
 
     ``draft_states`` and ``target_states`` `[n, hidden]`, ``head`` `[vocabulary, hidden]` shared by both and frozen.
-    Returns (loss, mean acceptance).
+    Returns the mean total variation; the mean acceptance is one minus it.
     """
 
     @staticmethod
     def forward(
         ctx: Any, draft_states: torch.Tensor, target_states: torch.Tensor, head: torch.Tensor, kl_weight: float, chunk: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> torch.Tensor:
         gradient = torch.empty_like(draft_states)
-        loss = acceptance = 0.0
+        distance = 0.0
         n = len(draft_states)
         for i in range(0, n, chunk):
             piece = slice(i, i + chunk)
-            x_log = torch.log_softmax((draft_states[piece] @ head.T).float(), dim=-1)
-            y_log = torch.log_softmax((target_states[piece] @ head.T).float(), dim=-1)
-            x, y = x_log.exp(), y_log.exp()
-            overlap = torch.minimum(x, y).sum(dim=-1)
-            acceptance += float(overlap.sum())
-            kl = (y * y_log.sub_(x_log)).sum(dim=-1)
-            loss += float((kl_weight * kl + (1 - kl_weight) * (1 - overlap)).sum())
+            x = torch.softmax(draft_states[piece] @ head.T, dim=-1, dtype=torch.float32)
+            y = torch.softmax(target_states[piece] @ head.T, dim=-1, dtype=torch.float32)
             below = (x < y).float()
-            tv_gradient = x * ((x * below).sum(dim=-1, keepdim=True) - below)
-            logits_gradient = tv_gradient.mul_(1 - kl_weight).add_(x.sub_(y), alpha=kl_weight)
+            mass = (x * below).sum(dim=-1, keepdim=True)
+            distance += float(((y * below).sum(dim=-1, keepdim=True) - mass).sum())
+            logits_gradient = below.sub_(mass).mul_(x).mul_(kl_weight - 1)
+            if kl_weight:
+                logits_gradient.add_(x.sub_(y), alpha=kl_weight)
             gradient[piece] = logits_gradient.to(head.dtype) @ head / n
         ctx.save_for_backward(gradient)
-        return torch.tensor(loss / n), torch.tensor(acceptance / n)
+        return torch.tensor(distance / n)
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

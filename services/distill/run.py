@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from services.common.lm.draft_folder import save_draft
+from services.common.lm.draft_folder import load_draft, read_note, save_draft, shared_of
 from services.common.lm.engine import CausalEngine
 from services.distill import corpus, prune
 from services.distill.batches import collate
@@ -23,6 +23,7 @@ class Plan:
     """What to make. The defaults made the draft in the package.
 
     ``layers``: how many of the target's layers the draft keeps, chosen by greedy removal, unless ``keep`` names them.
+    ``start``: a draft to go on from, with its layers.
     ``answer_tokens``: the target's own tokens to learn from.
     """
 
@@ -30,6 +31,7 @@ class Plan:
     work: Path
     layers: int = 16
     keep: tuple[int, ...] = ()
+    start: Path | None = None
     answer_tokens: int = 300_000
     max_new_tokens: int = 200
     slots: int = 128
@@ -71,12 +73,17 @@ def distill(
     )
     del engine
     report(f"corpus: {sum(s.answer_tokens for s in samples)} tokens in {len(samples)} answers")
-    keep = list(plan.keep)
-    if not keep:
+    keep, start = list(plan.keep), None
+    history: list[object] = []
+    if plan.start is not None:
+        note, _ = read_note(plan.start)
+        start = load_draft(plan.start, torch.float32, shared_of(target))
+        keep, history = note.kept_layers, [*note.meta.get("history", []), {**note.meta, "history": None}]
+    elif not keep:
         probe = collate([s for s in samples if s.answer_tokens >= 16][:12])
         keep = prune.greedy(target, probe, plan.layers, lambda i, a: report(f"without layer {i}: acceptance {a:.3f}"))
     report(f"layers kept: {keep}")
-    student = train(target, keep, samples, plan.recipe, _progress(report, started, plan.work, reference, keep))
+    student = train(target, keep, samples, plan.recipe, _progress(report, started, plan.work, reference, keep), start)
     measured = evaluate(student, held_out)
     meta: dict[str, object] = {
         "acceptance": round(measured, 4),
@@ -86,6 +93,7 @@ def distill(
         "recipe": asdict(plan.recipe),
         "seconds": round(time.monotonic() - started),
         "torch": torch.__version__,
+        "history": history,
     }
     save_draft(plan.output, student, target=reference, kept_layers=keep, meta=meta)
     report(json.dumps(meta))
@@ -109,14 +117,14 @@ class _Counter:
 
 def _progress(
     report: Report, started: float, work: Path, reference: str, keep: list[int]
-) -> Callable[[int, int, float, float, PreTrainedModel], None]:
+) -> Callable[[int, int, float, PreTrainedModel], None]:
     recent: list[float] = []
 
-    def on_step(step: int, steps: int, loss: float, accepted: float, student: PreTrainedModel) -> None:
+    def on_step(step: int, steps: int, accepted: float, student: PreTrainedModel) -> None:
         recent.append(accepted)
         if step % 10 == 0 or step == steps:
             mean = sum(recent[-20:]) / len(recent[-20:])
-            report(f"step {step}/{steps} loss {loss:.3f} acceptance {mean:.3f} after {time.monotonic() - started:.0f} s")
+            report(f"step {step}/{steps} acceptance {mean:.3f} after {time.monotonic() - started:.0f} s")
         if step % 50 == 0 and step < steps:
             save_draft(work / "checkpoint", student, target=reference, kept_layers=keep, meta={"step": step})
 

@@ -193,14 +193,10 @@ def _order(entry_id: str) -> tuple[int, int]:
 
 
 def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of one stream, from the RESP2 (list of pairs) or the RESP3 (mapping) form."""
+    """The entries of one stream, from the RESP2 form (a list of pairs) or the RESP3 form (a mapping)."""
     if not reply:
         return []
-    if isinstance(reply, dict):
-        groups = next(iter(reply.values()))
-        return [
-            tuple(e)
-            for group in groups
-            for e in (group if isinstance(group, list) and group and isinstance(group[0], (list, tuple)) else [group])
-        ]
-    return [tuple(e) for e in reply[0][1]]
+    found: Any = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    if found and isinstance(found[0], list):  # RESP3 as some clients give it: a list of batches
+        found = [entry for batch in found for entry in batch]
+    return [(entry_id, fields) for entry_id, fields in found]
