@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from services.cli.bench import single
+from services.cli.bench import acceptance, single
 
 app = typer.Typer(help="Measure speed and damage of a pair of models on this machine.", no_args_is_help=True)
 app.command("single")(single.command)
+app.command("acceptance")(acceptance.command)
 
 
 @app.callback()
