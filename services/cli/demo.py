@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +50,8 @@ def command(
         with Progress(stderr_console()) as progress:
             with Stack(options, progress) as stack:
                 run = DemoRun(stack, Asking(max_tokens, temperature, seed), progress)
-                _play(run, console, show=not as_json)
+                with closing(run):
+                    _play(run, console, show=not as_json)
             progress.clear()
             report = run.report(leftover_processes=len(stack.nursery.leftovers()))
     except Stopped as error:

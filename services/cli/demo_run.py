@@ -113,6 +113,9 @@ class DemoRun:
         }
         return answer
 
+    def close(self) -> None:
+        self._client.close()
+
     def report(self, leftover_processes: int = 0) -> Report:
         sent, source = self._uplink()
         return Report(

@@ -88,6 +88,7 @@ def test_up_survives_a_killed_verifier_and_its_own_kill_leaves_nothing(scratch: 
             _wait_until(lambda: _judged(client) > 0, 120)
             processes = psutil.Process(up.pid).children(recursive=True)
             assert len(processes) >= 5  # broker, Redis, reaper, verifier, edge worker
+            client.close()
         finally:
             os.kill(up.pid, signal.SIGKILL)
             up.communicate()
