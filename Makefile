@@ -27,7 +27,7 @@ venv: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@set -euo pipefail; exec 1>&2; \
 	find_python() { \
-	  for candidate in "$(PYTHON)" python3.13 python3.12 python3.11 python3 python; do \
+	  for candidate in "$(PYTHON)" python3.11 python3.12 python3.13 python3 python; do \
 	    [ -n "$$candidate" ] && command -v "$$candidate" >/dev/null && \
 	      "$$candidate" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && return; \
 	  done; \

@@ -25,6 +25,7 @@ PROMPTS = (
     "Give me five tips for a good night's sleep.",
     "Explain in simple words why the sky is blue.",
 )
+AUDIT_ALL = {"SLUICE_EDGE_AUDIT_RATE": "1"}  # the damage of three answers is counted, not estimated from a sample of them
 OUTAGE_PROMPT = "Write a short paragraph about rivers."
 
 
@@ -43,7 +44,9 @@ def command(
     from services.cli.demo_run import Asking, DemoRun
     from services.cli.local.stack import Stack
 
-    options = StackOptions(verifiers=verifiers, preset=preset, draft=draft, target=target, threads=threads)
+    options = StackOptions(
+        verifiers=verifiers, preset=preset, draft=draft, target=target, threads=threads, edge_environment=AUDIT_ALL
+    )
     console = stderr_console() if as_json else Console(highlight=False, soft_wrap=True)
     stop_on_signals()
     try:

@@ -42,7 +42,8 @@ class Status(enum.StrEnum):
 
 SessionId = Annotated[bytes, Field(min_length=16, max_length=16)]
 Digest = Annotated[bytes, Field(min_length=codec.DIGEST_BYTES, max_length=codec.DIGEST_BYTES)]
-WorkerName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9._-]+$")]
+WORKER_NAME_CHARACTERS = 16  # it travels in each upload, whose envelope has 64 bytes
+WorkerName = Annotated[str, Field(min_length=1, max_length=WORKER_NAME_CHARACTERS, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 class _Message(BaseModel):

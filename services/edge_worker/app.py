@@ -47,7 +47,7 @@ async def run(settings: EdgeSettings) -> None:
     if stop.is_set():
         listener.close()
         return
-    name = settings.worker or worker_name()
+    name = worker_name(settings.worker)
     log.info("draft loaded", worker=name, **ready.description)
     telemetry = Telemetry()
     metrics = EdgeMetrics(telemetry.registry)

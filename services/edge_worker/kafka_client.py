@@ -8,6 +8,7 @@ at once with ``LinkDown``. One task reads this worker's reply stream and hands e
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,17 @@ from redis.exceptions import RedisError
 
 from services.common import keys
 from services.common.lifecycle import Backoff
-from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
+from services.common.messages import (
+    WORKER_NAME_CHARACTERS,
+    Cancel,
+    CandidateBatch,
+    Message,
+    MessageError,
+    Open,
+    Verdict,
+    decode,
+    encode,
+)
 from services.common.redis_client import connect
 from services.edge_worker.verifier_client import LinkDown, Lost
 
@@ -182,9 +193,13 @@ class KafkaRedisClient:
         queue.put_nowait(message)
 
 
-def worker_name() -> str:
-    """A name for a worker that was given none."""
-    return f"edge-{uuid.uuid4().hex[:8]}"
+def worker_name(wanted: str) -> str:
+    """What a worker is called on the wire: as wanted, a hash of it where that is too long, or at random."""
+    if not wanted:
+        return f"edge-{uuid.uuid4().hex[:8]}"
+    if len(wanted) <= WORKER_NAME_CHARACTERS:
+        return wanted
+    return f"{wanted[:7]}-{hashlib.blake2b(wanted.encode(), digest_size=4).hexdigest()}"
 
 
 def _order(entry_id: str) -> tuple[int, int]:

@@ -38,7 +38,10 @@ class EdgeSettings(ServiceSettings):
 
     # -- links
     worker: str = Field(
-        default="", max_length=40, pattern=r"^[A-Za-z0-9._-]*$", description="name of this worker; empty: a random one"
+        default="",
+        max_length=253,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="name of this worker (above 16 characters a hash shortens it); empty: a random one",
     )
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of a Kafka broker")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="address of Redis or Valkey")
