@@ -11,18 +11,18 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from services.common import codec, rng
-from services.common.messages import Cancel, CandidateBatch, Mode, Open, Status, Verdict
+from services.common.messages import Mode, Status, Verdict
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter, StepRequest
 from services.edge_worker.gate import Gate
+from services.edge_worker.sender import Sender
 from services.edge_worker.span import Drafted, Limits, cut
 from services.edge_worker.transcript import Flight, Transcript
-from services.edge_worker.verifier_client import LinkDown, Lost, VerifierClient
+from services.edge_worker.verifier_client import Lost, VerifierClient
 
 MAX_ATTEMPTS = 4
 RESEND = (Status.STALE_BASE, Status.CONTEXT_LOST)
@@ -71,12 +71,17 @@ class Session:
         self.lossless = request.mode is Mode.LOSSLESS
         self.stats.lossless = not request.slm_only and (self.lossless or request.gamma == 0.0)
         self._slot: int | None = slot
-        self._id = os.urandom(16)
         self._text = Transcript(list(request.prompt_ids), request.max_tokens, worker.end_ids)
         self._limits = Limits(max(1, request.k), worker.span_tokens, worker.wait_tokens, worker.risk)
-        self._events = worker.client.verdicts(self._id)
-        self._sending: asyncio.Task[None] | None = None
-        self._opened = False
+        self._sender = Sender(
+            os.urandom(16),
+            request,
+            self.stats,
+            worker.client,
+            worker=worker.name,
+            tokenizer_hash=worker.tokenizer_hash,
+            target=worker.target,
+        )
         self._stream: AsyncGenerator[TokenOut, None] | None = None
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -95,7 +100,8 @@ class Session:
 
     async def _run(self) -> AsyncGenerator[TokenOut, None]:
         try:
-            self._announce()
+            if not self.request.slm_only and not self.worker.breaker.blocking(self.worker.clock()):
+                self._sender.announce(self._text.base)
             while not self._text.finished:
                 for token in await self._advance():
                     self._count(token)
@@ -109,15 +115,9 @@ class Session:
             return
         slot, self._slot = self._slot, None
         self.worker.drafter.release(slot)
-        self.worker.client.release(self._id)
-        if self._sending is not None and not self._sending.done():
-            self._sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sending
         if self._text.flight is not None:
             self.worker.breaker.abandon()
-        if self._opened and not self._text.finished:
-            self.stats.payload_bytes += await self.worker.client.cancel(Cancel(session=self._id, worker=self.worker.name))
+        await self._sender.close(cancel=not self._text.finished)
 
     async def _advance(self) -> list[TokenOut]:
         """One step of whatever can be done now; the tokens that became final."""
@@ -178,29 +178,6 @@ class Session:
 
     # -- uploading ----------------------------------------------------------------------------------------------------
 
-    def _announce(self) -> None:
-        """Publish ``Open`` in the background, so that the verifier prefills while the device drafts."""
-        if not self.request.slm_only and not self.worker.breaker.blocking(self.worker.clock()):
-            self._sending = asyncio.create_task(self._send_open())
-
-    async def _send_open(self) -> None:
-        request = self.request
-        message = Open(
-            session=self._id,
-            worker=self.worker.name,
-            tenant=request.tenant,
-            ids=codec.pack_ids(self._text.base),
-            prompt_tokens=len(request.prompt_ids),
-            sampling=request.sampling,
-            seed=request.seed,
-            mode=request.mode,
-            tokenizer_hash=self.worker.tokenizer_hash,
-            target=self.worker.target,
-        )
-        with suppress(LinkDown):  # the round that needs it opens again and counts the cause
-            self.stats.payload_bytes += await self.worker.client.open(message)
-            self._opened = True
-
     def _begin_round(self) -> list[TokenOut]:
         """Upload what is due; or finish an answer that ended without a candidate."""
         text, now = self._text, self.worker.clock()
@@ -216,9 +193,9 @@ class Session:
         if not self.worker.breaker.allow(now) and not self._must_be_verified():
             if not audit_only:
                 self._degrade(f"breaker open after {self.worker.breaker.cause}")
-            self._opened = False  # the verifier's base stays behind: a later round sends all ids
+            self._sender.opened = False  # the verifier's base stays behind: a later round sends all ids
             return text.keep_local(n)
-        self._submit(text.send(n, now=now, audit_only=audit_only))
+        self._sender.submit(text.send(n, now=now, audit_only=audit_only), text.base)
         return []
 
     def _must_be_verified(self) -> bool:
@@ -231,31 +208,6 @@ class Session:
             return False
         return rng.uniform(self.request.seed, 0, 0, rng.Purpose.AUDIT) < self.worker.audit_rate
 
-    def _submit(self, flight: Flight) -> None:
-        batch = CandidateBatch(
-            session=self._id,
-            worker=self.worker.name,
-            round=flight.round,
-            attempt=flight.attempt,
-            base_length=len(self._text.base),
-            base_digest=codec.base_digest(self._text.base),
-            span=codec.pack_span([t.on_wire() for t in flight.span]),
-            want_bonus=flight.want_bonus,
-            ttl_ms=max(1, int(self.request.deadline_seconds * 1000)),
-        )
-        self._sending = asyncio.create_task(self._deliver(batch, self._sending))
-
-    async def _deliver(self, batch: CandidateBatch, before: asyncio.Task[None] | None) -> None:
-        """Hand over ``batch`` after whatever is still being sent; a failure arrives like a verdict, on the same queue."""
-        if before is not None:
-            await before
-        try:
-            if not self._opened:
-                await self._send_open()
-            self.stats.payload_bytes += await self.worker.client.submit(batch)
-        except LinkDown as error:
-            self._events.put_nowait(Lost(batch.round, batch.attempt, error.cause))
-
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
     async def _receive(self, flight: Flight, *, block: bool) -> Verdict | Lost | None:
@@ -264,12 +216,12 @@ class Session:
         try:
             while True:
                 left = flight.sent_at + self.request.deadline_seconds - self.worker.clock()
-                if self._events.empty() and not block and left > 0:
+                if self._sender.events.empty() and not block and left > 0:
                     return None
-                if self._events.empty() and left <= 0:
+                if self._sender.events.empty() and left <= 0:
                     return Lost(flight.round, flight.attempt, "deadline")
                 try:
-                    event = await asyncio.wait_for(self._events.get(), max(left, 0.001))
+                    event = await asyncio.wait_for(self._sender.events.get(), max(left, 0.001))
                 except TimeoutError:
                     continue
                 stored = isinstance(event, Verdict) and event.status is Status.OK
@@ -303,8 +255,8 @@ class Session:
         """Any status but ``ok``: send all ids again where that helps, else go on without."""
         if verdict.status in RESEND and flight.attempt + 1 < MAX_ATTEMPTS:
             flight.attempt += 1
-            self._opened = False
-            self._submit(flight)
+            self._sender.opened = False
+            self._sender.submit(flight, self._text.base)
             return []
         cause = verdict.status.value
         if self._must_be_verified():
@@ -330,15 +282,15 @@ class Session:
             await asyncio.sleep(min(1.0, self.request.deadline_seconds))
         flight.attempt += 1
         flight.sent_at = self.worker.clock()
-        self._opened = False
-        self._submit(flight)
+        self._sender.opened = False
+        self._sender.submit(flight, self._text.base)
         return []
 
     def _give_up(self, cause: str) -> list[TokenOut]:
         self.worker.observer.lost(cause)
         self.stats.lost_rounds += 1
         self.stats.causes[cause] = self.stats.causes.get(cause, 0) + 1
-        self._opened = False  # the verifier's base may have moved on without us: the next round sends all ids again
+        self._sender.opened = False  # the verifier's base may have moved on without us: the next round sends all ids again
         flight = self._text.flight
         if flight is not None and not flight.audit_only:
             self._degrade(cause)

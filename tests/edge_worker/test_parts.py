@@ -87,6 +87,7 @@ async def test_the_uplink_meter_counts_what_the_kernel_sent() -> None:
         await reader.readexactly(5000)
         writer.write(b"thanks")
         await writer.drain()
+        writer.close()
 
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -102,7 +103,9 @@ async def test_the_uplink_meter_counts_what_the_kernel_sent() -> None:
     assert registry.get_sample_value("sluice_uplink_bytes_total", {"channel": "kafka"}) == 5000
     assert registry.get_sample_value("sluice_uplink_bytes_total", {"channel": "redis"}) == 0
     writer.close()
+    await writer.wait_closed()
     server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize("name", ["", "edge-1", "sluice-edge-worker-7d9f8c6b5-abcde"])

@@ -1,0 +1,97 @@
+"""What one session sends, in order: its opening, its rounds, its cancellation. Sending never holds up drafting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from services.common import codec
+from services.common.messages import Cancel, CandidateBatch, Open
+from services.edge_worker.answer import AnswerRequest, AnswerStats
+from services.edge_worker.transcript import Flight
+from services.edge_worker.verifier_client import LinkDown, Lost, VerifierClient
+
+
+class Sender:
+    """``base`` arguments are the committed ids of prompt and answer. Payload bytes are added to ``stats``.
+
+    ``opened``: whether a verifier was told of the session; set it to false where its base may have moved on without us:
+    the next
+    round then sends all ids again. A round that cannot be handed over comes back as ``Lost`` on the queue of verdicts.
+    """
+
+    def __init__(
+        self,
+        session: bytes,
+        request: AnswerRequest,
+        stats: AnswerStats,
+        client: VerifierClient,
+        *,
+        worker: str,
+        tokenizer_hash: str,
+        target: str,
+    ) -> None:
+        self.opened = False
+        self.events = client.verdicts(session)
+        self._session, self._request, self._stats, self._client = session, request, stats, client
+        self._worker, self._tokenizer_hash, self._target = worker, tokenizer_hash, target
+        self._last: asyncio.Task[None] | None = None
+
+    def announce(self, base: Sequence[int]) -> None:
+        """Publish ``Open`` ahead of the first round, so that the verifier prefills while the device drafts."""
+        self._last = asyncio.create_task(self._open(list(base)))
+
+    def submit(self, flight: Flight, base: Sequence[int]) -> None:
+        """Upload the round in flight, after whatever is still being sent."""
+        request = self._request
+        batch = CandidateBatch(
+            session=self._session,
+            worker=self._worker,
+            round=flight.round,
+            attempt=flight.attempt,
+            base_length=len(base),
+            base_digest=codec.base_digest(base),
+            span=codec.pack_span([t.on_wire() for t in flight.span]),
+            want_bonus=flight.want_bonus,
+            ttl_ms=max(1, int(request.deadline_seconds * 1000)),
+        )
+        self._last = asyncio.create_task(self._deliver(batch, list(base), self._last))
+
+    async def close(self, *, cancel: bool) -> None:
+        """Nothing more will be sent; with ``cancel`` the verifiers may forget the session."""
+        self._client.release(self._session)
+        if self._last is not None and not self._last.done():
+            self._last.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._last
+        if cancel and self.opened:
+            self._stats.payload_bytes += await self._client.cancel(Cancel(session=self._session, worker=self._worker))
+
+    async def _open(self, base: list[int]) -> None:
+        request = self._request
+        message = Open(
+            session=self._session,
+            worker=self._worker,
+            tenant=request.tenant,
+            ids=codec.pack_ids(base),
+            prompt_tokens=len(request.prompt_ids),
+            sampling=request.sampling,
+            seed=request.seed,
+            mode=request.mode,
+            tokenizer_hash=self._tokenizer_hash,
+            target=self._target,
+        )
+        with suppress(LinkDown):  # the round that needs it opens again and counts the cause
+            self._stats.payload_bytes += await self._client.open(message)
+            self.opened = True
+
+    async def _deliver(self, batch: CandidateBatch, base: list[int], before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+        try:
+            if not self.opened:
+                await self._open(base)
+            self._stats.payload_bytes += await self._client.submit(batch)
+        except LinkDown as error:
+            self.events.put_nowait(Lost(batch.round, batch.attempt, error.cause))
