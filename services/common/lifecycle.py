@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 
 def stop_event() -> asyncio.Event:
@@ -33,3 +35,19 @@ class Backoff:
 
     async def sleep(self) -> None:
         await asyncio.sleep(self.next())
+
+
+async def settled(work: Coroutine[Any, Any, Any], seconds: float) -> BaseException | None:
+    """``work`` for at most ``seconds``; returns what it raised (``TimeoutError`` if it took longer), raises nothing itself.
+
+    For closing a client whose other side may be gone: aiokafka's ``stop`` then lets a ``CancelledError`` of its own through.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+    if not done:
+        return TimeoutError(f"not done after {seconds} s")
+    return outcome if isinstance(outcome, BaseException) else None

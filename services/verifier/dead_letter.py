@@ -10,10 +10,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.common.keys import DEAD_LETTER_TOPIC
+from services.common.lifecycle import settled
 from services.verifier.metrics import VerifierMetrics
 
 MAX_BYTES = 16 * 1024
 SEND_SECONDS = 10.0
+STOP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class DeadLetters:
     async def close(self) -> None:
         async with self._lock:
             if self._producer is not None:
-                await self._producer.stop()
+                await settled(self._producer.stop(), STOP_SECONDS)
                 self._producer = None
 
     async def _ready(self) -> AIOKafkaProducer:
@@ -70,7 +72,7 @@ class DeadLetters:
                 try:
                     await producer.start()
                 except BaseException:
-                    await producer.stop()
+                    await settled(producer.stop(), STOP_SECONDS)
                     raise
                 self._producer = producer
             return self._producer

@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from services.common.embedded_kafka import PatientRoundRobin
 from services.common.keys import CANDIDATES_TOPIC
-from services.common.lifecycle import Backoff
+from services.common.lifecycle import Backoff, settled
 from services.common.messages import MessageError, Verdict, decode
 from services.common.outage import Link
 from services.verifier.dead_letter import Letter
@@ -27,6 +27,7 @@ from services.verifier.settings import VerifierSettings
 POLL_MS = 100
 MAX_RECORDS = 128
 PROBE_SECONDS = 3.0
+LEAVE_SECONDS = 5.0
 _MARGIN_MS = 10_000  # a rebalance waits for the drain budget and this much more
 
 
@@ -164,11 +165,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._offsets.close(partitions)
             self._offsets.forget(partitions)
         self._metrics.partitions.set(0)
-        try:
-            async with asyncio.timeout(5):
-                await consumer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
-            self._log.info("left the group without a goodbye", error=type(error).__name__)
+        failure = await settled(consumer.stop(), LEAVE_SECONDS)
+        if failure is not None:
+            self._log.info("left the group without a goodbye", error=type(failure).__name__)
 
     async def _commit_loop(self) -> None:
         while True:
