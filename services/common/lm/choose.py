@@ -58,7 +58,7 @@ def choose(model: PreTrainedModel, role: Role) -> str:
             for name, best in _measure(variants, torch.randn(rows, layer.in_features).to(torch.bfloat16)).items():
                 seconds[name] += count * best
     stored = any(hasattr(module, "int4") for module in model.modules())
-    handicap = {**_HANDICAP, linear.INT4: 1.0} if stored else _HANDICAP
+    handicap = {**_HANDICAP, linear.INT8: 1.3, linear.INT4: 1.0} if stored else _HANDICAP  # int8 would round twice
     fastest: str = min(names, key=lambda name: seconds[name] * handicap[name])
     milliseconds = {name: round(1e3 * value / len(_ROWS[role]), 2) for name, value in seconds.items()}
     _log.info("weight format chosen", role=role, weights=fastest, linear_ms_per_pass=milliseconds, rows=list(_ROWS[role]))
