@@ -34,6 +34,9 @@ def distill(
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-6, max=1e-1, help="Peak learning rate of AdamW (6e-4; with --start 3e-4).")
     ] = None,
+    seed: Annotated[
+        int, typer.Option(min=1, help="Of the corpus and the order of training; another seed writes another text.")
+    ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as one JSON object.")] = False,
 ) -> None:
@@ -62,7 +65,7 @@ def distill(
         layers=layers,
         keep=kept,
         answer_tokens=answer_tokens,
-        recipe=replace(recipe, epochs=epochs or recipe.epochs, learning_rate=learning_rate or recipe.learning_rate),
+        recipe=replace(recipe, seed=seed, epochs=epochs or recipe.epochs, learning_rate=learning_rate or recipe.learning_rate),
         start=start,
     )
     from services.common.lm.presets import MODELS

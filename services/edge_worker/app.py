@@ -20,13 +20,14 @@ from services.common.telemetry import Telemetry
 from services.edge_worker.answer import AnswerStats
 from services.edge_worker.answerer import SessionAnswerer
 from services.edge_worker.breaker import Breaker
-from services.edge_worker.gate import SAFE_TAU, Gate
+from services.edge_worker.gate import Gate
 from services.edge_worker.http.app import create_app
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.kafka_client import KafkaRedisClient, worker_name
 from services.edge_worker.metrics import EdgeMetrics
 from services.edge_worker.session import Worker
 from services.edge_worker.settings import EdgeSettings
+from services.edge_worker.signals import SAFE_TAU
 from services.edge_worker.uplink import UplinkMeter, addresses
 
 if TYPE_CHECKING:

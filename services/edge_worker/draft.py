@@ -20,7 +20,8 @@ from services.common.lm.engine import CausalEngine
 from services.common.sampling import Sampling
 from services.common.speculative import Sparse
 from services.common.warp import distribution
-from services.edge_worker.gate import Signal, uncertainty
+from services.edge_worker.gate import uncertainty
+from services.edge_worker.signals import Signal
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,16 @@ Rule: flag iff ``gamma = 0``, or ``u > gamma * tau_u``. More ``gamma`` never fla
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
 
 import torch
 
 from services.common import rng
+from services.edge_worker.signals import Signal
 
 THETA_MAX = 2.0
 QUADRATURE_POINTS = 20
-
-
-class Signal(enum.StrEnum):
-    ONE_MINUS_MAX = "one_minus_max"
-    ENTROPY = "entropy"
-    TEMPERATURE_PERTURBATION = "temperature_perturbation"
-
-
-# Thresholds without a calibration file: on the default pair they skip a little over half of the tokens.
-SAFE_TAU = {Signal.ONE_MINUS_MAX: 0.45, Signal.ENTROPY: 0.15, Signal.TEMPERATURE_PERTURBATION: 0.45}
 
 
 def uncertainty(logits: torch.Tensor, token: int | None, signal: Signal) -> float:

@@ -128,7 +128,7 @@ class Session:
             out += text.show_front()
         if text.flight is None:
             out += self._begin_round()
-        if (flight := self._flight()) is not None:
+        if (flight := text.in_flight()) is not None:
             event = await self._receive(flight, block=not self._may_draft())
             if isinstance(event, Verdict):
                 out += self._apply(flight, event)
@@ -137,9 +137,6 @@ class Session:
             if not text.finished:
                 out += text.show_front()
         return out
-
-    def _flight(self) -> Flight | None:
-        return self._text.flight
 
     def _count(self, token: TokenOut) -> None:
         name = token.decision.value

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from services.common.messages import Mode
 from services.common.settings import ServiceSettings, usable_cores
 from services.edge_worker.answer import OnOutage
-from services.edge_worker.gate import Signal
+from services.edge_worker.signals import Signal
 
 
 class EdgeSettings(ServiceSettings):

@@ -51,6 +51,9 @@ class Transcript:
     def __len__(self) -> int:
         return len(self.base) + (len(self.flight.span) if self.flight else 0) + len(self.pending)
 
+    def in_flight(self) -> Flight | None:
+        return self.flight
+
     def unfed(self) -> tuple[int, list[int]]:
         """Where the draft model goes on, and the tokens to feed it (at least the last one)."""
         start = min(self.fed, len(self) - 1)

@@ -14,8 +14,9 @@ from services.common.sampling import Sampling
 from services.edge_worker.answer import AnswerRequest, OnOutage, TokenOut
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.fakes import LoopbackClient, TableDrafter
-from services.edge_worker.gate import Gate, Signal
+from services.edge_worker.gate import Gate
 from services.edge_worker.session import Observer, Session, Worker
+from services.edge_worker.signals import Signal
 
 END = 99
 

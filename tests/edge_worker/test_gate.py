@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.edge_worker.gate import Gate, Signal, uncertainty
+from services.edge_worker.gate import Gate, uncertainty
+from services.edge_worker.signals import Signal
 
 logits = st.lists(st.floats(-20, 20), min_size=2, max_size=40).map(lambda v: torch.tensor(v))
 

@@ -19,8 +19,9 @@ from services.common.messages import Mode
 from services.common.sampling import Sampling
 from services.edge_worker.answer import AnswerRequest, OnOutage
 from services.edge_worker.breaker import Breaker
-from services.edge_worker.gate import Gate, Signal
+from services.edge_worker.gate import Gate
 from services.edge_worker.session import Observer, Session, Worker
+from services.edge_worker.signals import Signal
 from services.verifier import engine
 from tests.end_to_end import tiny
 
@@ -74,7 +75,7 @@ async def write(
 
 
 def target_law(sampling: Sampling) -> dict[tuple[int, ...], float]:
-    out = {(): 1.0}
+    out: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(LENGTH):
         rows = {text: tiny.law(TARGET, [*PROMPT, *text], sampling) for text in out}
         out = {(*text, t): p * rows[text][t] for (text, p), t in product(out.items(), range(tiny.VOCABULARY))}
@@ -128,7 +129,7 @@ async def test_the_first_token_s_total_variation_is_its_expected_audit(signal: S
     expected_audit = np.where(skipped, np.maximum(cut - y, 0), 0.0).sum()
     assert np.abs(law - y).sum() / 2 == pytest.approx(expected_audit, abs=1e-9)
     texts, _ = await write(count, mode=Mode.OPPORTUNISTIC, gamma=1.0, sampling=Sampling(), signal=signal)
-    firsts = [(t[0],) for t in texts]
+    firsts: list[tuple[int, ...]] = [t[:1] for t in texts]
     assert p_value(firsts, {(t,): float(law[t]) for t in range(len(x))}) > ALPHA
 
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from services.common import codec
+from services.common.lm import parts
 from services.common.lm.engine import CausalEngine
 from services.common.messages import Cancel, CandidateBatch, Open, Verdict, decode, encode
 from services.common.sampling import Sampling
 from services.common.warp import distribution
 from services.edge_worker.draft import ModelDrafter
-from services.edge_worker.gate import Signal
+from services.edge_worker.signals import Signal
 from services.edge_worker.verifier_client import Lost
 from services.verifier.engine import TargetEngine
 from services.verifier.scheduler import Round
@@ -27,7 +28,7 @@ PADDED = 8  # the logits are wider than the vocabulary, as in Qwen's models
 CAPACITY = 64
 
 
-def model(seed: int) -> LlamaForCausalLM:
+def model(seed: int) -> PreTrainedModel:
     config = LlamaConfig(
         vocab_size=PADDED,
         hidden_size=32,
@@ -38,14 +39,14 @@ def model(seed: int) -> LlamaForCausalLM:
         max_position_embeddings=CAPACITY,
     )
     torch.manual_seed(seed)
-    net = LlamaForCausalLM(config).eval()
+    net = LlamaForCausalLM(config)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.mul_(4.0 if parameter.dim() > 1 else 1.0)
-    return net
+    return parts.frozen(net)
 
 
-def drafter(net: LlamaForCausalLM, signal: Signal = Signal.ONE_MINUS_MAX) -> ModelDrafter:
+def drafter(net: PreTrainedModel, signal: Signal = Signal.ONE_MINUS_MAX) -> ModelDrafter:
     engine = CausalEngine(net, slots=1, capacity_tokens=CAPACITY)
     return ModelDrafter(engine, vocabulary=VOCABULARY, signal=signal, entries=VOCABULARY)
 
@@ -53,7 +54,7 @@ def drafter(net: LlamaForCausalLM, signal: Signal = Signal.ONE_MINUS_MAX) -> Mod
 class EngineClient:
     """``VerifierClient`` over the verifier's real engine; messages take their wire form on the way."""
 
-    def __init__(self, net: LlamaForCausalLM) -> None:
+    def __init__(self, net: PreTrainedModel) -> None:
         self._engine = TargetEngine(CausalEngine(net, slots=2, capacity_tokens=CAPACITY), SlotTable(2), vocabulary=VOCABULARY)
         self._open: dict[bytes, tuple[Open, list[int]]] = {}
         self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
@@ -105,9 +106,10 @@ class EngineClient:
         return 0
 
 
-def law(net: LlamaForCausalLM, prefix: Sequence[int], sampling: Sampling) -> np.ndarray:
+def law(net: PreTrainedModel, prefix: Sequence[int], sampling: Sampling) -> np.ndarray:
     """The model's distribution after ``prefix`` `[VOCABULARY]`, by a plain forward pass without any cache."""
     with torch.inference_mode():
         logits = net(input_ids=torch.tensor([list(prefix)])).logits[0, -1:, :VOCABULARY]
     p: np.ndarray = distribution(logits, sampling)[0].double().numpy()
-    return p / p.sum()
+    p /= p.sum()
+    return p

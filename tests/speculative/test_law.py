@@ -32,7 +32,8 @@ def x_after(prefix: tuple[int, ...]) -> Sparse:
 
 
 def y_after(prefix: tuple[int, ...]) -> Row:
-    return np.roll(Y[len(prefix) % 2], prefix[-1] if prefix else 0).astype(np.float32)
+    y: Row = np.roll(Y[len(prefix) % 2], prefix[-1] if prefix else 0).astype(np.float32)
+    return y
 
 
 def write(seed: int, length: int, span: int, skip: Callable[[int, int], bool], referee: Judge) -> tuple[tuple[int, ...], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.common import speculative
+from services.common import rng, speculative
 from services.common.rng import Purpose
 from services.common.speculative import TOTAL, SpanToken, Sparse, judge, rejection, residual
 
@@ -77,5 +77,5 @@ def test_the_bonus_shares_its_noise_with_the_draft_ahead_of_it() -> None:
 
 
 def test_purposes_never_share_a_number() -> None:
-    drawn = {speculative.rng.uniform(1, 2, 3, purpose) for purpose in Purpose}
+    drawn = {rng.uniform(1, 2, 3, purpose) for purpose in Purpose}
     assert len(drawn) == len(Purpose)

@@ -16,9 +16,10 @@ from services.common.sampling import Sampling
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import ModelDrafter
-from services.edge_worker.gate import Gate, Signal
+from services.edge_worker.gate import Gate
 from services.edge_worker.kafka_client import KafkaRedisClient
 from services.edge_worker.session import Observer, Session, Worker
+from services.edge_worker.signals import Signal
 from services.edge_worker.transcript import Flight
 
 PREFILL_TOKENS = 256

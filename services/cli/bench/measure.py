@@ -103,7 +103,7 @@ class Measure:
             draft=plan.draft,
             target=plan.target,
             threads=plan.threads,
-            verifier_environment={"SLUICE_VERIFIER_CAPACITY_TOKENS": str(plan.context_tokens), "SLUICE_VERIFIER_SLOTS": "2"},
+            verifier_environment={"SLUICE_VERIFIER_CAPACITY_TOKENS": str(plan.context_tokens), "SLUICE_VERIFIER_SLOTS": "8"},
         )
         stack = await asyncio.to_thread(lambda: PoolStack(options, self.progress).__enter__())
         try:
