@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.common import keys
-from services.common.lifecycle import Backoff
+from services.common.lifecycle import Backoff, settled
 from services.common.messages import (
     WORKER_NAME_CHARACTERS,
     Cancel,
@@ -64,6 +64,7 @@ class KafkaRedisClient:
         self._on_unknown = on_unknown
         self._tasks: list[asyncio.Task[None]] = []
         self._reading = False
+        self._closing = False
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
 
@@ -72,12 +73,12 @@ class KafkaRedisClient:
         self._tasks = [asyncio.create_task(self._keep_producer()), asyncio.create_task(self._read_replies())]
 
     async def close(self) -> None:
+        self._closing = True  # a blocking read may swallow the cancellation; it ends by itself within BLOCK_MS
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            with suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._producer.stop(), 5.0)
+            await settled(self._producer.stop(), 5.0)
         await self._redis.aclose()
 
     @property
@@ -124,7 +125,7 @@ class KafkaRedisClient:
     async def _keep_producer(self) -> None:
         backoff = Backoff()
         told = False
-        while self._producer is None:
+        while self._producer is None and not self._closing:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap,
                 client_id=f"sluice-edge-{self._worker}",
@@ -152,13 +153,13 @@ class KafkaRedisClient:
         backoff = Backoff()
         stream = keys.replies(self._worker)
         last: str | None = None
-        while True:
+        while not self._closing:
             try:
                 last = await self._position(stream, last)
                 if not self._reading:
                     self._reading = True
                     log.info("redis connected")
-                while True:
+                while not self._closing:
                     last = await self._read(stream, last)
                     backoff.reset()
             except (RedisError, OSError) as error:
