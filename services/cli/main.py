@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 from importlib import metadata
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from services.cli import chat, demo, services, up
@@ -56,6 +58,10 @@ def _root(
     ] = False,
 ) -> None:
     """Hybrid LLM inference: a small model writes, a large one judges only what is uncertain and important."""
+    structlog.configure(  # standard output belongs to results
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 app.command("up")(up.command)

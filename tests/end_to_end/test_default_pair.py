@@ -24,7 +24,7 @@ from services.common.sampling import Sampling
 from services.common.warp import distribution
 
 ALPHA = 1e-6
-GREEDY_TOKENS = 24
+GREEDY_TOKENS = 16
 QUESTIONS = [
     "What is the capital of France?",
     "Name three colours.",
@@ -105,7 +105,8 @@ def test_greedy_text_is_the_target_s_own_for_twenty_prompts(client: openai.OpenA
         own = own_greedy(target, question)
         for extra in (HLM, LOSSLESS):
             answer = ask(client, question, max_tokens=GREEDY_TOKENS, temperature=0, seed=7, extra_body=extra)
-            assert answer.choices[0].message.content == target.tokenizer.decode(own, skip_special_tokens=True)
+            expected = str(target.tokenizer.decode(own, skip_special_tokens=True)).rstrip("\ufffd")  # a character cut in half
+            assert answer.choices[0].message.content == expected
             assert answer.usage.completion_tokens == len(own)
             assert answer.sluice["lossless"] is True
             assert answer.sluice["tokens"]["unverified"] == answer.sluice["tokens"]["skipped"] == 0
@@ -114,7 +115,7 @@ def test_greedy_text_is_the_target_s_own_for_twenty_prompts(client: openai.OpenA
 @pytest.mark.timeout(600)
 def test_short_answers_at_temperature_one_follow_the_target_s_law(client: openai.OpenAI, target: loading.LoadedModel) -> None:
     """Chi-square over whole answers of two tokens; false-alarm rate 1e-6, fixed seeds; the law by plain forward passes."""
-    question, top_p, count = "Name a colour.", 0.6, 300
+    question, top_p, count = "Name a colour.", 0.6, 160
     prompt = prompt_ids(target, question)
     law: dict[tuple[int, ...], float] = {(): 1.0}
     sampling = Sampling(temperature=1.0, top_p=top_p)
@@ -133,7 +134,7 @@ def test_short_answers_at_temperature_one_follow_the_target_s_law(client: openai
         law = wider
     by_text: dict[str, float] = {}
     for text, p in law.items():
-        shown = str(target.tokenizer.decode(list(text), skip_special_tokens=True))
+        shown = str(target.tokenizer.decode(list(text), skip_special_tokens=True)).rstrip("\ufffd")
         by_text[shown] = by_text.get(shown, 0.0) + p
     seen = Counter(
         ask(client, question, max_tokens=2, temperature=1, top_p=top_p, seed=seed, extra_body=LOSSLESS)

@@ -10,9 +10,11 @@ Invariant: one writer. Entries at or after a row's start are garbage until the n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -64,8 +66,8 @@ class SlotCache:
             raise RuntimeError("SlotCache.begin comes before a forward pass")
         while len(self._keys) <= layer:
             shape = (self.slots, keys.shape[1], self.capacity_tokens, keys.shape[3])
-            self._keys.append(torch.zeros(shape, dtype=keys.dtype, device=keys.device))
-            self._values.append(torch.zeros(shape, dtype=values.dtype, device=values.device))
+            self._keys.append(_zeros(shape, keys))
+            self._values.append(_zeros(shape, values))
         all_keys, all_values = self._keys[layer], self._values[layer]
         if plan.span is not None:
             # One row, or rows in step: a plain copy, several times cheaper than scattered writes.
@@ -85,3 +87,11 @@ class SlotCache:
     def memory_bytes(self) -> int:
         """Bytes held by the slots allocated so far."""
         return sum(t.numel() * t.element_size() for t in (*self._keys, *self._values))
+
+
+def _zeros(shape: tuple[int, int, int, int], like: torch.Tensor) -> torch.Tensor:
+    """Zeros of the type and device of ``like``; on a CPU the system hands out each page at its first use only."""
+    if like.device.type != "cpu":
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+    memory = np.zeros(math.prod(shape) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(memory).view(like.dtype).reshape(shape)
