@@ -13,5 +13,5 @@ class Signal(enum.StrEnum):
     TEMPERATURE_PERTURBATION = "temperature_perturbation"
 
 
-# Measured on the default pair: each flags the same share of tokens, and a third to two fifths of the answered tokens are judged.
+# Measured on the default pair: each flags the same share of tokens, and a third to two fifths of the tokens are judged.
 SAFE_TAU = {Signal.ONE_MINUS_MAX: 0.57, Signal.ENTROPY: 0.22, Signal.TEMPERATURE_PERTURBATION: 0.74}
