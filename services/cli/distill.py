@@ -12,11 +12,8 @@ import typer
 from services.cli.errors import CommandError
 from services.cli.progress import stderr_console
 
-app = typer.Typer(help="Distil a draft model from a target, on its own text.")
 
-
-@app.callback(invoke_without_command=True)
-def distill(
+def command(
     output: Annotated[Path, typer.Argument(help="Folder for the draft (config.json, weights.safetensors).")],
     target: Annotated[
         str, typer.Option(help="Model to learn from: preset side, Hugging Face id, folder, GGUF file.")

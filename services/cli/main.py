@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.cli import chat, demo, services, up
+from services.cli import chat, demo, distill, services, up
 from services.cli.errors import CommandError
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
 
 # Modules of further commands: each has `app`, a typer.Typer, and imports torch inside its functions only.
-GROUPS = {"distill": "services.cli.distill", "bench": "services.cli.bench"}
+GROUPS = {"bench": "services.cli.bench"}
 EXIT_STATUS = 2
 
 
@@ -67,6 +67,7 @@ def _root(
 app.command("up")(up.command)
 app.command("demo")(demo.command)
 app.command("chat")(chat.command)
+app.command("distill")(distill.command)
 app.command("edge-worker", context_settings=services.PASS_ON)(services.edge_worker)
 app.command("verifier", context_settings=services.PASS_ON)(services.verifier)
 for _name, _module in GROUPS.items():

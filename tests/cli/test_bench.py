@@ -69,3 +69,11 @@ def test_bench_single_measures_the_default_pair(tmp_path: Path) -> None:
     assert result["lossless_equals_target"] is True
     assert result["measured"]["lossless"]["damage"] == 0
     assert result["machine"]["cores"] >= 1
+
+
+@pytest.mark.timeout(120)
+def test_distill_takes_its_folder_and_refuses_layers_that_are_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "services.cli", "distill", str(tmp_path / "draft"), "--keep", "0,99"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "has layers 0 to 29" in done.stderr
