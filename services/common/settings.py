@@ -10,6 +10,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings
 
+SECRETS_DIR = "SLUICE_SECRETS_DIR"
+
 
 class ConfigError(Exception):
     """Settings or models that cannot work; ``str(error)`` is one line that says what to change."""
@@ -31,9 +33,16 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load(cls: type[S]) -> S:
-    """Build ``cls`` from the environment, or raise ``ConfigError`` that names each bad variable."""
+    """Build ``cls`` from the environment, or raise ``ConfigError`` that names each bad variable.
+
+    ``SLUICE_SECRETS_DIR`` names a folder with one file for each secret, called like its variable in lower case (as a
+    Kubernetes secret is mounted); the environment goes first.
+    """
+    folder = os.environ.get(SECRETS_DIR, "")
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"{SECRETS_DIR}: {folder} is not a folder")
     try:
-        return cls()
+        return cls(_secrets_dir=folder) if folder else cls()
     except ValidationError as error:
         prefix = str(cls.model_config.get("env_prefix", ""))
         parts = []

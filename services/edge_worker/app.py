@@ -55,7 +55,7 @@ async def run(settings: EdgeSettings) -> None:
     client = KafkaRedisClient(
         worker=name,
         bootstrap=settings.kafka_bootstrap,
-        redis_url=settings.redis_url,
+        redis=settings.redis_link,
         link_seconds=settings.link_seconds,
         on_unknown=metrics.dropped.inc,
     )

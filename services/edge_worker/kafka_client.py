@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.common import keys
@@ -33,7 +32,7 @@ from services.common.messages import (
     decode,
     encode,
 )
-from services.common.redis_client import connect
+from services.common.redis_client import Client, RedisLink, connect
 from services.edge_worker.verifier_client import LinkDown, Lost
 
 REDIS_TIMEOUT_SECONDS = 4.0
@@ -51,14 +50,14 @@ class KafkaRedisClient:
         *,
         worker: str,
         bootstrap: str,
-        redis_url: str,
+        redis: RedisLink | str,
         link_seconds: float,
         on_unknown: Callable[[], None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._bootstrap = bootstrap
         self._link_seconds = link_seconds
-        self._redis: Redis = connect(redis_url, connections=2, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+        self._redis: Client = connect(redis, connections=2, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self._producer: AIOKafkaProducer | None = None
         self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
         self._on_unknown = on_unknown

@@ -8,12 +8,13 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.messages import Mode
-from services.common.settings import ServiceSettings, usable_cores
+from services.common.redis_client import RedisSettings
+from services.common.settings import usable_cores
 from services.edge_worker.answer import OnOutage
 from services.edge_worker.signals import Signal
 
 
-class EdgeSettings(ServiceSettings):
+class EdgeSettings(RedisSettings):
     """Knobs of one edge worker. Values that contradict each other are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_EDGE_", extra="ignore", protected_namespaces=())
@@ -44,7 +45,6 @@ class EdgeSettings(ServiceSettings):
         description="name of this worker (above 16 characters a hash shortens it); empty: a random one",
     )
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of a Kafka broker")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="address of Redis or Valkey")
     link_seconds: float = Field(default=2.0, gt=0, description="longest time that one message may take to reach the broker")
     host: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port of the HTTP API; 0 picks a free one and logs it")

@@ -12,11 +12,11 @@ import structlog
 
 from services.common.lifecycle import stop_event
 from services.common.outage import Link
-from services.common.redis_client import connect
+from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
 from services.verifier.dead_letter import DeadLetters
-from services.verifier.handler import TRANSIENT, RoundHandler
+from services.verifier.handler import RoundHandler
 from services.verifier.intake import Intake
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
@@ -97,7 +97,7 @@ async def _serve(
     settings: VerifierSettings, telemetry: Telemetry, thread: EngineThread, ready: Ready, slots: SlotTable, stop: asyncio.Event
 ) -> None:
     client = connect(
-        settings.redis_url, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
+        settings.redis_link, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
     )
     metrics = VerifierMetrics(telemetry.registry)
     parts = _assemble(settings, telemetry, metrics, thread, ready, slots, ContextStore(client, _lifetimes(settings)))

@@ -7,10 +7,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError, TryAgainError
-
 from services.common.messages import Cancel, CandidateBatch, Open, Status, Verdict
 from services.common.outage import Link
+from services.common.redis_client import TRANSIENT
 from services.common.speculative import SpanToken
 from services.verifier import context as rules
 from services.verifier.context import Context, Target
@@ -22,7 +21,6 @@ from services.verifier.sessions import Arrival
 from services.verifier.store import ContextStore
 
 T = TypeVar("T")
-TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError, TryAgainError, OSError)
 
 
 class RoundHandler:

@@ -10,10 +10,11 @@ from pydantic_settings import SettingsConfigDict
 from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
 from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
-from services.common.settings import ServiceSettings, usable_cores
+from services.common.redis_client import RedisSettings
+from services.common.settings import usable_cores
 
 
-class VerifierSettings(ServiceSettings):
+class VerifierSettings(RedisSettings):
     """Built in ``__main__`` and passed down. Contradictory values are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_VERIFIER_", extra="ignore")
@@ -76,7 +77,6 @@ class VerifierSettings(ServiceSettings):
     )
 
     # Redis
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", min_length=3, description="redis://, rediss:// or unix://")
     redis_connections: int = Field(default=16, ge=1, description="connections to Redis at most")
     redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a command is tried again")
     context_ttl_s: int = Field(default=3_600, ge=1, description="seconds that an idle context or reply stream lives")

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import redis.asyncio
-
 from services.common import codec, keys
 from services.common.codec import CodecError
 from services.common.messages import MessageError, Open, Status, Verdict, decode, encode
+from services.common.redis_client import Client
 from services.verifier.context import Context
 
 Field = bytes | bytearray | memoryview | str | int | float  # what redis-py takes as a name or a value
@@ -52,7 +51,7 @@ class Found:
 class ContextStore:
     """One Redis (or Redis Cluster: all keys of a call share the worker's hash tag)."""
 
-    def __init__(self, client: redis.asyncio.Redis, lifetimes: Lifetimes) -> None:
+    def __init__(self, client: Client, lifetimes: Lifetimes) -> None:
         self._redis = client
         self._lifetimes = lifetimes
         self._settle = client.register_script(_SETTLE)

@@ -71,7 +71,7 @@ class Edge:
         self._drafter = ModelDrafter(
             engine, vocabulary=draft.vocabulary, signal=Signal.ONE_MINUS_MAX, entries=entries, prefill_tokens=PREFILL_TOKENS
         )
-        self._client = KafkaRedisClient(worker="bench", bootstrap=bootstrap, redis_url=redis_url, link_seconds=10.0)
+        self._client = KafkaRedisClient(worker="bench", bootstrap=bootstrap, redis=redis_url, link_seconds=10.0)
 
     async def start(self) -> None:
         await self._client.start()
