@@ -21,6 +21,7 @@ from services.edge_worker.answer import AnswerStats
 from services.edge_worker.answerer import SessionAnswerer
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.gate import Gate
+from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.kafka_client import KafkaRedisClient, worker_name
@@ -43,6 +44,7 @@ async def run(settings: EdgeSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ``ConfigError`` where settings or model cannot work."""
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     stop = stop_event()
+    keys = _api_keys(settings)
     listener = _listen(settings)
     ready = await asyncio.to_thread(_load, settings)
     if stop.is_set():
@@ -69,7 +71,7 @@ async def run(settings: EdgeSettings) -> None:
     telemetry.start_lag_probe()
     sampling = asyncio.create_task(_sample(meter, metrics, worker.breaker))
     try:
-        await _serve(settings, ready, answerer, telemetry, listener, stop)
+        await _serve(settings, ready, answerer, telemetry, listener, keys, stop)
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
@@ -92,6 +94,13 @@ def _listen(settings: EdgeSettings) -> socket.socket:
             f"SLUICE_EDGE_PORT: {settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another port"
         ) from error
     return listener
+
+
+def _api_keys(settings: EdgeSettings) -> ApiKeys:
+    try:
+        return ApiKeys(settings.api_keys, settings.api_keys_file)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"SLUICE_EDGE_API_KEYS or SLUICE_EDGE_API_KEYS_FILE: {error}") from error
 
 
 def _load(settings: EdgeSettings) -> Ready:
@@ -148,6 +157,7 @@ async def _serve(
     answerer: SessionAnswerer,
     telemetry: Telemetry,
     listener: socket.socket,
+    keys: ApiKeys,
     stop: asyncio.Event,
 ) -> None:
     app = create_app(
@@ -157,7 +167,7 @@ async def _serve(
         context_tokens=ready.context_tokens,
         end_ids=ready.end_ids,
         bounds=_bounds(settings),
-        api_keys=settings.api_keys,
+        api_keys=keys,
         readiness=lambda: "draining" if answerer.draining else None,
         registry=telemetry.registry,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -49,7 +50,14 @@ class EdgeSettings(RedisSettings):
     host: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port of the HTTP API; 0 picks a free one and logs it")
     model_name: str = Field(default="sluice", min_length=1, description="name of the model in the API")
-    api_keys: list[SecretStr] = Field(default=[], description="keys that clients must show (any one); none: the API is open")
+    api_keys: list[SecretStr] = Field(
+        default=[],
+        description="keys that clients must show (any one), plain or as sha256:HEX; none and no file: open to all",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="file of hashed keys and owners (`sluice keys api`), read again when it changes; empty: nobody may ask",
+    )
 
     # -- gate and rounds
     mode: Mode = Field(default=Mode.OPPORTUNISTIC, description="what an answer gets that does not ask for a mode")

@@ -16,6 +16,7 @@ from openai import OpenAI
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
+from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from tests.http.conftest import MODEL
 from tests.http.scripts import raw_http, says
@@ -26,7 +27,7 @@ KEYS = [SecretStr("key-one"), SecretStr("key-two")]
 
 async def test_keys(api: Any, tokenizer: Any) -> None:
     answerer = says(tokenizer, "x")
-    client = await api(answerer, api_key="key-two", api_keys=KEYS)
+    client = await api(answerer, api_key="key-two", api_keys=ApiKeys(KEYS))
     await client.chat.completions.create(model=MODEL, messages=HELLO)
     await client.with_options(api_key="key-one").chat.completions.create(model=MODEL, messages=HELLO)
     tenants = [request.tenant for request in answerer.requests]

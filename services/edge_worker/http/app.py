@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.edge_worker.answer import Answerer
+from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.http.detokenise import TokenTable
 from services.edge_worker.http.endpoints import Endpoints
@@ -35,7 +35,7 @@ def create_app(
     context_tokens: int,
     end_ids: Iterable[int],
     bounds: Bounds | None = None,
-    api_keys: Sequence[SecretStr] = (),
+    api_keys: ApiKeys | None = None,
     readiness: Readiness | None = None,
     registry: CollectorRegistry | None = None,
     lifespan: Lifespan | None = None,
@@ -43,7 +43,7 @@ def create_app(
     """The OpenAI HTTP API over ``answerer``.
 
     ``tokenizer``: a fast Hugging Face tokenizer; it is copied. ``context_tokens``: prompt and answer together. ``end_ids``:
-    tokens that end an answer, never shown. ``api_keys``: empty means open to all. ``readiness``: None, or why not ready.
+    tokens that end an answer, never shown. ``api_keys``: none means open to all. ``readiness``: None, or why not ready.
     ``ValueError`` where these contradict each other.
     """
     if context_tokens < 2:
@@ -64,7 +64,7 @@ def create_app(
         finally:
             encoder.close()
 
-    guard = Middleware(Guard, api_keys=tuple(api_keys), body_bytes=bounds.body_bytes)
+    guard = Middleware(Guard, api_keys=api_keys or ApiKeys(), body_bytes=bounds.body_bytes)
     app = FastAPI(title="Sluice", openapi_url=None, lifespan=life, middleware=[guard], redirect_slashes=False)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)

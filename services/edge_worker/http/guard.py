@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
-from collections.abc import Sequence
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.errors import ApiError, internal, log_fault
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -27,19 +24,12 @@ def tenant(scope: Scope) -> str:
     return str(scope[STATE]["tenant"])
 
 
-def tenant_of(key: str) -> str:
-    """A short name of a key's owner, the same on every worker; the key cannot be told from it."""
-    return hashlib.blake2b(key.encode(), digest_size=8, person=b"sluice-tenant").hexdigest()
-
-
 class Guard:
     """ASGI middleware. Keys are asked for below /v1 only."""
 
-    def __init__(self, app: ASGIApp, api_keys: Sequence[SecretStr], body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, api_keys: ApiKeys, body_bytes: int) -> None:
         self._app = app
-        self._keys = [(key.get_secret_value().encode(), tenant_of(key.get_secret_value())) for key in api_keys]
-        if any(not key for key, _ in self._keys):
-            raise ValueError("an API key is empty")
+        self._keys = api_keys
         self._body_bytes = body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,16 +65,13 @@ class Guard:
                 await internal().response()(scope, receive, tagged)
 
     def _tenant(self, headers: Headers) -> str:
-        if not self._keys:
+        if not self._keys.required:
             return ""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        found = ""
-        for key, name in self._keys:  # all of them, so that the time tells nothing
-            if hmac.compare_digest(token.strip().encode(), key):
-                found = name
         if scheme.lower() != "bearer" or not token.strip():
             raise _unauthorised("You didn't provide an API key. Send it as 'Authorization: Bearer KEY'.")
-        if not found:
+        found = self._keys.owner(token.strip())
+        if found is None:
             raise _unauthorised("Incorrect API key provided.")
         return found
 
