@@ -1,30 +1,25 @@
 """The target model at work: prefixes into slots, and spans into judgements. Synchronous, for one thread.
 
-Several sessions of different lengths share one padded forward pass. What a session needs fed is whatever of its base is not
-in its slot (at least the last id, whose logits judge the first span token), then the span. Roll-back, correction and
-bonus need no operation of their own: they are ids that the slot does not hold yet.
+Several sessions of different lengths share one padded forward pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
+from services.common.lm import loading
 from services.common.lm.engine import CausalEngine
+from services.common.lm.errors import ModelError
+from services.common.lm.loading import LoadedModel
+from services.common.settings import ConfigError
 from services.common.speculative import Judged, Row, judge
 from services.common.warp import distribution
+from services.verifier import feed
+from services.verifier.feed import Feed, Pass
 from services.verifier.scheduler import Chunk, Round
+from services.verifier.settings import VerifierSettings
 from services.verifier.slots import SlotTable
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Cost of one forward pass: ``sessions`` rows, ``tokens`` fed without padding."""
-
-    sessions: int
-    tokens: int
 
 
 class TargetEngine:
@@ -36,52 +31,28 @@ class TargetEngine:
         self._vocabulary = vocabulary
 
     def prefill(self, chunks: list[Chunk]) -> Pass:
-        """Make the ids of each chunk valid in the slot of its session."""
-        tokens = []
-        rows, starts = [], []
-        keep = {c.session for c in chunks}
-        for chunk in chunks:
-            have = min(self._slots.valid(chunk.session, chunk.ids), len(chunk.ids) - 1)
-            slot = self._slots.take(chunk.session, keep)
-            slot.ids = chunk.ids[:have]
-            rows.append(slot.row)
-            starts.append(have)
-            tokens.append(chunk.ids[have:])
-        self._engine.hidden(rows, starts, tokens)
-        for chunk in chunks:
-            self._slots.take(chunk.session, keep).ids = list(chunk.ids)
-        return Pass(len(chunks), sum(map(len, tokens)))
+        feeds = feed.of_chunks(self._slots, chunks)
+        self._hidden(feeds)
+        return feed.done(feeds)
 
     def verify(self, rounds: list[Round]) -> tuple[list[Judged], Pass]:
-        """Judge the rounds in one pass; the sessions must be distinct. A round's answer does not depend on the others."""
-        tokens: list[list[int]] = []
-        rows, starts = [], []
-        keep = {r.session for r in rounds}
-        for item in rounds:
-            start = min(self._slots.valid(item.session, item.base), len(item.base) - 1)
-            slot = self._slots.take(item.session, keep)
-            slot.ids = item.base[:start]
-            rows.append(slot.row)
-            starts.append(start)
-            tokens.append((item.base + [t.d for t in item.span])[start : len(item.base) + item.rows - 1])
-        states = self._engine.hidden(rows, starts, tokens)
-        for item, start, fed in zip(rounds, starts, tokens, strict=True):
-            self._slots.take(item.session, keep).ids = item.base[:start] + fed
-        wanted = []
-        for b, (item, start) in enumerate(zip(rounds, starts, strict=True)):
-            first = len(item.base) - 1 - start
-            wanted.append(states[b, first : first + item.rows])
+        feeds = feed.of_rounds(self._slots, rounds)
+        states = self._hidden(feeds)
+        cost = feed.done(feeds)
+        wanted = [states[b, len(f.tokens) - r.rows : len(f.tokens)] for b, (f, r) in enumerate(zip(feeds, rounds, strict=True))]
         logits = self._engine.logits(torch.cat(wanted))[:, : self._vocabulary]
         judged, at = [], 0
         for item in rounds:
             judged.append(self._judge(item, logits[at : at + item.rows]))
             at += item.rows
-        return judged, Pass(len(rounds), sum(map(len, tokens)))
+        return judged, cost
 
     def forget(self, sessions: list[bytes]) -> None:
-        """After a failed pass: what the slots of these sessions hold is unknown."""
         for session in sessions:
             self._slots.release(session)
+
+    def _hidden(self, feeds: list[Feed]) -> torch.Tensor:
+        return self._engine.hidden([f.slot.row for f in feeds], [f.start for f in feeds], [f.tokens for f in feeds])
 
     @staticmethod
     def _judge(item: Round, logits: torch.Tensor) -> Judged:
@@ -89,3 +60,30 @@ class TargetEngine:
         if not all(np.isfinite(row).all() for row in y):
             raise ValueError("the target's logits are not finite")
         return judge(item.span, y, seed=item.seed, start=len(item.base), round_=item.number, want_bonus=item.want_bonus)
+
+
+def load(settings: VerifierSettings, slots: SlotTable) -> tuple[TargetEngine, LoadedModel]:
+    """The model that the settings name, warmed up. Raises ``ConfigError`` with one line about what to change."""
+    try:
+        loaded = loading.load(
+            settings.model,
+            role="target",
+            dtype=settings.dtype,
+            device=settings.device,
+            weights=settings.weights,
+            threads=settings.torch_threads,
+        )
+    except ModelError as error:
+        raise ConfigError(f"SLUICE_VERIFIER_MODEL: {error}") from error
+    capacity = settings.capacity_tokens
+    if capacity > loaded.context_tokens:
+        raise ConfigError(
+            f"SLUICE_VERIFIER_CAPACITY_TOKENS is {capacity}, but {settings.model} takes {loaded.context_tokens} tokens"
+        )
+    # A padded pass may write garbage behind a row's own tokens: as far as the longest row of the pass reaches.
+    slack = settings.prefill_chunk_tokens + settings.max_span_tokens
+    causal = CausalEngine(loaded.model, slots=settings.slots, capacity_tokens=capacity + slack)
+    engine = TargetEngine(causal, slots, vocabulary=loaded.vocabulary)
+    engine.prefill([Chunk(b"warm-up", [0])])
+    engine.forget([b"warm-up"])
+    return engine, loaded

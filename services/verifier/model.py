@@ -1,54 +1,39 @@
-"""The target model of a verifier, loaded as its settings say. Imports torch: called on the engine thread only."""
+"""The target model of a verifier, as its settings say: a real one, or the synthetic one, which needs no torch.
+
+Called on the engine thread only: a real model imports torch there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.common.lm import loading
-from services.common.lm.engine import CausalEngine
-from services.common.lm.errors import ModelError
+from services.common import synthetic
 from services.common.settings import ConfigError
+from services.common.synthetic import SyntheticLaw
 from services.verifier.context import Target
-from services.verifier.engine import TargetEngine
-from services.verifier.scheduler import Chunk
+from services.verifier.feed import Engine
 from services.verifier.settings import VerifierSettings
 from services.verifier.slots import SlotTable
+from services.verifier.synthetic import SyntheticEngine
 
 
 @dataclass(frozen=True)
 class Ready:
     """A model that can judge. ``description`` is for the log."""
 
-    engine: TargetEngine
+    engine: Engine
     target: Target
     description: dict[str, object]
 
 
 def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
     """Load the target and warm it up. Raises ``ConfigError`` with one line about what to change."""
-    try:
-        loaded = loading.load(
-            settings.model,
-            role="target",
-            dtype=settings.dtype,
-            device=settings.device,
-            weights=settings.weights,
-            threads=settings.torch_threads,
-        )
-    except ModelError as error:
-        raise ConfigError(f"SLUICE_VERIFIER_MODEL: {error}") from error
-    capacity = settings.capacity_tokens
-    if capacity > loaded.context_tokens:
-        raise ConfigError(
-            f"SLUICE_VERIFIER_CAPACITY_TOKENS is {capacity}, but {settings.model} takes {loaded.context_tokens} tokens"
-        )
-    # A padded pass may write garbage behind a row's own tokens: as far as the longest row of the pass reaches.
-    slack = settings.prefill_chunk_tokens + settings.max_span_tokens
-    causal = CausalEngine(loaded.model, slots=settings.slots, capacity_tokens=capacity + slack)
-    engine = TargetEngine(causal, slots, vocabulary=loaded.vocabulary)
-    engine.prefill([Chunk(b"warm-up", [0])])
-    engine.forget([b"warm-up"])
-    target = Target(loaded.tokenizer_hash, loaded.vocabulary, capacity, settings.max_span_tokens)
+    if synthetic.is_synthetic(settings.model):
+        return _synthetic(settings, slots)
+    from services.verifier import engine
+
+    causal, loaded = engine.load(settings, slots)
+    target = Target(loaded.tokenizer_hash, loaded.vocabulary, settings.capacity_tokens, settings.max_span_tokens)
     description: dict[str, object] = {
         "model": settings.model,
         "revision": loaded.revision,
@@ -57,6 +42,25 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
         "vocabulary": loaded.vocabulary,
         "threads": settings.torch_threads,
         "slots": settings.slots,
-        "capacity_tokens": capacity,
+        "capacity_tokens": settings.capacity_tokens,
     }
-    return Ready(engine, target, description)
+    return Ready(causal, target, description)
+
+
+def _synthetic(settings: VerifierSettings, slots: SlotTable) -> Ready:
+    try:
+        law = SyntheticLaw(synthetic.seed_of(settings.model))
+    except ValueError as error:
+        raise ConfigError(f"SLUICE_VERIFIER_MODEL: {error}") from error
+    try:
+        engine = SyntheticEngine(
+            law,
+            slots,
+            pass_seconds=settings.synthetic_pass_ms / 1000,
+            token_seconds=settings.synthetic_token_ms / 1000,
+            trace=settings.synthetic_trace,
+        )
+    except OSError as error:
+        raise ConfigError(f"SLUICE_VERIFIER_SYNTHETIC_TRACE: {error.strerror}: {settings.synthetic_trace}") from error
+    target = Target(synthetic.TOKENIZER_HASH, synthetic.VOCABULARY, settings.capacity_tokens, settings.max_span_tokens)
+    return Ready(engine, target, {"model": settings.model, "slots": settings.slots})

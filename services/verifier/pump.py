@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from services.common.speculative import Judged
+from services.verifier.feed import Engine, Pass
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.scheduler import Chunk, Round, Scheduler
 from services.verifier.slots import SlotTable
 from services.verifier.thread import EngineThread
-
-if TYPE_CHECKING:  # torch is imported on the engine thread, after its number of threads is set
-    from services.verifier.engine import Pass, TargetEngine
 
 
 class ExpiredError(Exception):
@@ -44,7 +41,7 @@ class Pump:
     """The slot table is read here only while the engine thread is idle: one writer at a time."""
 
     def __init__(
-        self, thread: EngineThread, engine: TargetEngine, scheduler: Scheduler, slots: SlotTable, metrics: VerifierMetrics
+        self, thread: EngineThread, engine: Engine, scheduler: Scheduler, slots: SlotTable, metrics: VerifierMetrics
     ) -> None:
         self._thread = thread
         self._engine = engine

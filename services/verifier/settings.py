@@ -23,7 +23,7 @@ class VerifierSettings(RedisSettings):
     model: str = Field(
         default="smollm2-135m",
         min_length=1,
-        description="target model: a preset, a Hugging Face id, a local folder or a GGUF file",
+        description="target model: a preset, a Hugging Face id, a local folder, a GGUF file, or `synthetic` (no model)",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="type of weights and cache; float32 makes greedy answers equal those of any other machine"
@@ -38,6 +38,16 @@ class VerifierSettings(RedisSettings):
         ge=0,
         le=19,
         description="niceness added to the engine's threads once the model is loaded: the event loop goes first",
+    )
+
+    synthetic_pass_ms: float = Field(
+        default=0.0, ge=0, le=60_000, description="`synthetic` target only: milliseconds that a pass takes"
+    )
+    synthetic_token_ms: float = Field(
+        default=0.0, ge=0, le=1_000, description="`synthetic` target only: milliseconds that each token fed adds to its pass"
+    )
+    synthetic_trace: str = Field(
+        default="", description="`synthetic` target only: file that gets a line at the begin and at the end of each pass"
     )
 
     # Its cache
