@@ -6,3 +6,5 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs a model hub is a test that fails elsewhere
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+pytest_plugins = ["tests.cluster.fixtures"]

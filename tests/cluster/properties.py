@@ -1,0 +1,78 @@
+"""The files that an Apache Kafka node reads: broker settings, logging, and the certificates of a throw-away authority."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trustme
+
+SUPER_USER = "admin"
+USERS = (SUPER_USER, "edge", "verifier", "policy", "stranger")
+MECHANISM = "SCRAM-SHA-512"
+_SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+
+_LOGGING = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %m (%c{1})%n
+"""
+
+_PLAIN_DEFAULTS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "INTERNAL",
+    "auto.create.topics.enable": "false",
+    "num.partitions": "4",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+}
+
+
+def password_of(user: str) -> str:
+    return f"{user}-secret"
+
+
+def write(folder: Path, ports: tuple[int, int, int], secure: bool, settings: dict[str, str]) -> None:
+    """``ports``: for clients, for the controller, and for the broker's own use (no login, loopback)."""
+    client, controller, internal = ports
+    host = "127.0.0.1"
+    protocol = "SASL_SSL" if secure else "PLAINTEXT"
+    values = {
+        **_PLAIN_DEFAULTS,
+        "controller.quorum.voters": f"1@{host}:{controller}",
+        "listeners": f"CLIENT://{host}:{client},CONTROLLER://{host}:{controller},INTERNAL://{host}:{internal}",
+        "advertised.listeners": f"CLIENT://{host}:{client},INTERNAL://{host}:{internal}",
+        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
+        "log.dirs": str(folder / "data"),
+        **(_secure(folder) if secure else {}),
+        **settings,
+    }
+    (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    (folder / "log4j2.properties").write_text(_LOGGING)
+
+
+def _secure(folder: Path) -> dict[str, str]:
+    if not (folder / "ca.pem").exists():
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        certificate = authority.issue_cert("localhost", "127.0.0.1")
+        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return {
+        "sasl.enabled.mechanisms": MECHANISM,
+        f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": f"{_SCRAM_LOGIN};",
+        "listener.name.client.ssl.keystore.type": "PEM",
+        "listener.name.client.ssl.keystore.location": str(folder / "server.pem"),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": f"User:{SUPER_USER};User:ANONYMOUS",  # ANONYMOUS: the broker's own listener
+    }
