@@ -42,8 +42,6 @@ class Status(enum.StrEnum):
 
 SessionId = Annotated[bytes, Field(min_length=16, max_length=16)]
 Digest = Annotated[bytes, Field(min_length=codec.DIGEST_BYTES, max_length=codec.DIGEST_BYTES)]
-WORKER_NAME_CHARACTERS = 16  # it travels in each upload, whose envelope has 64 bytes
-WorkerName = Annotated[str, Field(min_length=1, max_length=WORKER_NAME_CHARACTERS, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 class _Message(BaseModel):
@@ -55,7 +53,6 @@ class Open(_Message):
 
     kind: Literal["open"] = "open"
     session: SessionId
-    worker: WorkerName
     tenant: str = Field(default="", max_length=64)
     ids: bytes = Field(description="codec.pack_ids of prompt and committed answer")
     prompt_tokens: int = Field(ge=1)
@@ -75,7 +72,6 @@ class CandidateBatch(_Message):
 
     kind: Literal["candidates"] = "candidates"
     session: SessionId
-    worker: WorkerName
     round: int = Field(ge=0, lt=1 << 31)
     attempt: int = Field(default=0, ge=0, lt=256)
     base_length: int = Field(ge=1, lt=1 << 31)
@@ -117,7 +113,6 @@ class Cancel(_Message):
 
     kind: Literal["cancel"] = "cancel"
     session: SessionId
-    worker: WorkerName
 
 
 Message = Open | CandidateBatch | Verdict | Cancel

@@ -24,7 +24,8 @@ from services.edge_worker.gate import Gate
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from services.edge_worker.http.bounds import Bounds
-from services.edge_worker.kafka_client import KafkaRedisClient, worker_name
+from services.edge_worker.identity import signer
+from services.edge_worker.kafka_client import KafkaRedisClient
 from services.edge_worker.metrics import EdgeMetrics
 from services.edge_worker.session import Worker
 from services.edge_worker.settings import EdgeSettings
@@ -50,12 +51,12 @@ async def run(settings: EdgeSettings) -> None:
     if stop.is_set():
         listener.close()
         return
-    name = worker_name(settings.worker)
-    log.info("draft loaded", worker=name, **ready.description)
+    signing = signer(settings.credential.get_secret_value(), settings.worker)
+    log.info("draft loaded", worker=signing.worker, **ready.description)
     telemetry = Telemetry()
     metrics = EdgeMetrics(telemetry.registry)
     client = KafkaRedisClient(
-        worker=name,
+        signer=signing,
         bootstrap=settings.kafka_bootstrap,
         redis=settings.redis_link,
         link_seconds=settings.link_seconds,
@@ -64,7 +65,7 @@ async def run(settings: EdgeSettings) -> None:
     meter = UplinkMeter(
         {"kafka": addresses(settings.kafka_bootstrap, 9092), "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
-    worker = _worker(settings, name, ready, client, metrics)
+    worker = _worker(settings, signing.worker, ready, client, metrics)
     answerer = SessionAnswerer(worker, lambda stats: _ended(metrics, stats))
     metrics.running.set_function(lambda: len(answerer.running))
     await client.start()

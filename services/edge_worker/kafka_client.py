@@ -8,8 +8,6 @@ at once with ``LinkDown``. One task reads this worker's reply stream and hands e
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -20,18 +18,9 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from services.common import keys
+from services.common.credentials import Signer
 from services.common.lifecycle import Backoff, settled
-from services.common.messages import (
-    WORKER_NAME_CHARACTERS,
-    Cancel,
-    CandidateBatch,
-    Message,
-    MessageError,
-    Open,
-    Verdict,
-    decode,
-    encode,
-)
+from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
 from services.common.redis_client import Client, RedisLink, connect
 from services.edge_worker.verifier_client import LinkDown, Lost
 
@@ -48,13 +37,13 @@ class KafkaRedisClient:
     def __init__(
         self,
         *,
-        worker: str,
+        signer: Signer,
         bootstrap: str,
         redis: RedisLink | str,
         link_seconds: float,
         on_unknown: Callable[[], None] = lambda: None,
     ) -> None:
-        self._worker = worker
+        self._signer = signer
         self._bootstrap = bootstrap
         self._link_seconds = link_seconds
         self._redis: Client = connect(redis, connections=2, timeout_seconds=REDIS_TIMEOUT_SECONDS)
@@ -112,12 +101,13 @@ class KafkaRedisClient:
         if producer is None:
             raise LinkDown("kafka", "the Kafka broker cannot be reached")
         value = encode(message)
+        headers = self._signer.headers(key, value)
         try:
             async with asyncio.timeout(self._link_seconds):
-                await producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key)
+                await producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key, headers=headers)
         except (KafkaError, OSError, TimeoutError) as error:
             raise LinkDown("kafka", f"the Kafka broker took no message: {type(error).__name__}") from error
-        return len(key) + len(value)
+        return len(key) + len(value) + sum(len(name) + len(data) for name, data in headers)
 
     # -- Kafka --------------------------------------------------------------------------------------------------------
 
@@ -127,7 +117,7 @@ class KafkaRedisClient:
         while self._producer is None and not self._closing:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap,
-                client_id=f"sluice-edge-{self._worker}",
+                client_id=f"sluice-edge-{self._signer.worker}",
                 acks=1,
                 linger_ms=0,
                 request_timeout_ms=int(max(1.0, self._link_seconds) * 1000),
@@ -150,7 +140,7 @@ class KafkaRedisClient:
 
     async def _read_replies(self) -> None:
         backoff = Backoff()
-        stream = keys.replies(self._worker)
+        stream = keys.replies(self._signer.worker)
         last: str | None = None
         while not self._closing:
             try:
@@ -191,15 +181,6 @@ class KafkaRedisClient:
             self._on_unknown()
             return
         queue.put_nowait(message)
-
-
-def worker_name(wanted: str) -> str:
-    """What a worker is called on the wire: as wanted, a hash of it where that is too long, or at random."""
-    if not wanted:
-        return f"edge-{uuid.uuid4().hex[:8]}"
-    if len(wanted) <= WORKER_NAME_CHARACTERS:
-        return wanted
-    return f"{wanted[:7]}-{hashlib.blake2b(wanted.encode(), digest_size=4).hexdigest()}"
 
 
 def _order(entry_id: str) -> tuple[int, int]:

@@ -28,14 +28,13 @@ class Sender:
         stats: AnswerStats,
         client: VerifierClient,
         *,
-        worker: str,
         tokenizer_hash: str,
         target: str,
     ) -> None:
         self.opened = False
         self.events = client.verdicts(session)
         self._session, self._request, self._stats, self._client = session, request, stats, client
-        self._worker, self._tokenizer_hash, self._target = worker, tokenizer_hash, target
+        self._tokenizer_hash, self._target = tokenizer_hash, target
         self._last: asyncio.Task[None] | None = None
 
     def announce(self, base: Sequence[int]) -> None:
@@ -47,7 +46,6 @@ class Sender:
         request = self._request
         batch = CandidateBatch(
             session=self._session,
-            worker=self._worker,
             round=flight.round,
             attempt=flight.attempt,
             base_length=len(base),
@@ -66,13 +64,12 @@ class Sender:
             with suppress(asyncio.CancelledError):
                 await self._last
         if cancel and self.opened:
-            self._stats.payload_bytes += await self._client.cancel(Cancel(session=self._session, worker=self._worker))
+            self._stats.payload_bytes += await self._client.cancel(Cancel(session=self._session))
 
     async def _open(self, base: list[int]) -> None:
         request = self._request
         message = Open(
             session=self._session,
-            worker=self._worker,
             tenant=request.tenant,
             ids=codec.pack_ids(base),
             prompt_tokens=len(request.prompt_ids),

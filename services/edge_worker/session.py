@@ -78,7 +78,6 @@ class Session:
             request,
             self.stats,
             worker.client,
-            worker=worker.name,
             tokenizer_hash=worker.tokenizer_hash,
             target=worker.target,
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.credentials import Credential
 from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
@@ -43,7 +44,7 @@ class EdgeSettings(RedisSettings):
         default="",
         max_length=253,
         pattern=r"^[A-Za-z0-9._-]*$",
-        description="name of this worker (above 16 characters a hash shortens it); empty: a random one",
+        description="name of this worker in its credential's group (above 16 characters a hash shortens it); empty: at random",
     )
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of a Kafka broker")
     link_seconds: float = Field(default=2.0, gt=0, description="longest time that one message may take to reach the broker")
@@ -57,6 +58,12 @@ class EdgeSettings(RedisSettings):
     api_keys_file: Path | None = Field(
         default=None,
         description="file of hashed keys and owners (`sluice keys api`), read again when it changes; empty: nobody may ask",
+    )
+
+    credential: SecretStr = Field(
+        default=SecretStr(""),
+        validate_default=True,
+        description="credential of this worker's group (`sluice keys worker GROUP` prints it), with which it signs; required",
     )
 
     # -- gate and rounds
@@ -104,6 +111,14 @@ class EdgeSettings(RedisSettings):
     )
     breaker_pause_max_seconds: float = Field(default=15.0, gt=0, description="longest pause of an open breaker")
     drain_seconds: float = Field(default=20.0, gt=0, description="time that running answers get at SIGTERM")
+
+    @field_validator("credential")
+    @classmethod
+    def _usable(cls, credential: SecretStr) -> SecretStr:
+        if not credential.get_secret_value():
+            raise ValueError("missing; the operator of the verifiers makes one with `sluice keys worker GROUP`")
+        Credential.parse(credential.get_secret_value())
+        return credential
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.common.credentials import Keyring, parse_masters, parse_revoked
 from services.common.lifecycle import stop_event
 from services.common.outage import Link
 from services.common.redis_client import TRANSIENT, connect
@@ -141,12 +142,16 @@ def _assemble(
     redis = Link("redis", telemetry)
     handler = RoundHandler(ready.target, store, redis, pump, dead_letters, metrics, remembered=4 * settings.slots)
     sessions = Sessions(handler, dead_letters)
-    intake = Intake(settings, Offsets(), sessions, pump, Link("kafka", telemetry), metrics)
+    intake = Intake(settings, Offsets(), sessions, pump, Link("kafka", telemetry), metrics, _keyring(settings))
     return _Parts(sessions, dead_letters, intake, pump, store, redis)
 
 
 async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+def _keyring(settings: VerifierSettings) -> Keyring:
+    return Keyring(parse_masters(settings.master_keys.get_secret_value()), parse_revoked(settings.revoked))
 
 
 def _lifetimes(settings: VerifierSettings) -> Lifetimes:

@@ -62,19 +62,19 @@ class RoundHandler:
         self._remember(arrival.session, context)
         if refused is None:
             self._pump.prompt(arrival.session, ids)
-        await self._insist(lambda: self._store.put_context(message.session, context))
+        await self._insist(lambda: self._store.put_context(arrival.identity.worker, message.session, context))
         if refused is not None:
             await self._dead_letters.send(arrival.letter, refused[1])
 
     async def _cancel(self, arrival: Arrival, message: Cancel) -> None:
         self._contexts.pop(arrival.session, None)
         self._pump.release(arrival.session)
-        await self._insist(lambda: self._store.drop_context(message.worker, message.session))
+        await self._insist(lambda: self._store.drop_context(arrival.identity.worker, message.session))
 
     async def _candidates(self, arrival: Arrival, message: CandidateBatch) -> None:
         deadline = arrival.appended + message.ttl_ms / 1000
         if time.time() >= deadline:
-            await self._expired(message)
+            await self._expired(arrival, message)
             return
         span = message.tokens()
         context = self._contexts.get(arrival.session)
@@ -83,11 +83,11 @@ class RoundHandler:
             if context is None:
                 return  # answered already
         if context.refusal is not None:
-            await self._refuse(message, *context.refusal)
+            await self._refuse(arrival, message, *context.refusal)
             return
         reason = rules.refuse_round(message, span, self._target)
         if reason:
-            await self._refuse(message, Status.INVALID, reason)
+            await self._refuse(arrival, message, Status.INVALID, reason)
             await self._dead_letters.send(arrival.letter, reason)
             return
         await self._judge(arrival, message, context, span, deadline)
@@ -96,18 +96,20 @@ class RoundHandler:
         self, arrival: Arrival, message: CandidateBatch, known: Context | None, span: list[SpanToken]
     ) -> Context | None:
         """The round's context from Redis; or None, once a stored verdict or a refusal has been sent instead."""
-        found = await self._insist(lambda: self._store.find(message.worker, message.session, message.round))
+        found = await self._insist(lambda: self._store.find(arrival.identity.worker, message.session, message.round))
         context = found.context
         if context is not None and context.matches(message):
             self._remember(arrival.session, context)
             return context
         if found.verdict is not None and found.verdict.base_length >= message.base_length:
-            await self._resend(message, found.verdict)
+            await self._resend(arrival, message, found.verdict)
             return None
         if context is None and known is None:
-            await self._refuse(message, Status.CONTEXT_LOST, "no verifier knows this session: send Open with all ids")
+            await self._refuse(arrival, message, Status.CONTEXT_LOST, "no verifier knows this session: send Open with all ids")
         else:
-            await self._refuse(message, Status.STALE_BASE, "the base differs from the one known here: send Open with all ids")
+            await self._refuse(
+                arrival, message, Status.STALE_BASE, "the base differs from the one known here: send Open with all ids"
+            )
         return None
 
     async def _judge(
@@ -120,17 +122,17 @@ class RoundHandler:
         try:
             answer = await self._pump.judge(item)
         except ExpiredError:
-            await self._expired(message)
+            await self._expired(arrival, message)
             return
         except JudgeError as error:
-            await self._refuse(message, Status.INVALID, str(error))
+            await self._refuse(arrival, message, Status.INVALID, str(error))
             await self._dead_letters.send(arrival.letter, str(error))
             return
         judged = answer.judged
         after = context.after([t.d for t in span[: judged.kept]], judged.token)
         queue = max(0.0, answer.started - arrival.appended)
         verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds)
-        before = await self._insist(lambda: self._store.settle(verdict, after))
+        before = await self._insist(lambda: self._store.settle(arrival.identity.worker, verdict, after))
         if before is None:
             self._remember(arrival.session, after)
             self._count(span, answer, queue)
@@ -143,25 +145,25 @@ class RoundHandler:
         """The round had its verdict already: deliver that one, and go on from it."""
         after = rules.follows(before, context, span)
         if after is None:
-            await self._refuse(message, Status.INVALID, "this round was judged before with another span")
+            await self._refuse(arrival, message, Status.INVALID, "this round was judged before with another span")
             return
         self._remember(arrival.session, after)
-        await self._insist(lambda: self._store.put_context(message.session, after))
-        await self._resend(message, before)
+        await self._insist(lambda: self._store.put_context(arrival.identity.worker, message.session, after))
+        await self._resend(arrival, message, before)
 
-    async def _resend(self, message: CandidateBatch, stored: Verdict) -> None:
+    async def _resend(self, arrival: Arrival, message: CandidateBatch, stored: Verdict) -> None:
         self._metrics.resent.inc()
         verdict = stored.model_copy(update={"attempt": message.attempt})
-        await self._insist(lambda: self._store.send(message.worker, verdict))
+        await self._insist(lambda: self._store.send(arrival.identity.worker, verdict))
 
-    async def _expired(self, message: CandidateBatch) -> None:
+    async def _expired(self, arrival: Arrival, message: CandidateBatch) -> None:
         self._metrics.expired.inc()
-        await self._refuse(message, Status.EXPIRED, f"older than its time to live of {message.ttl_ms} ms")
+        await self._refuse(arrival, message, Status.EXPIRED, f"older than its time to live of {message.ttl_ms} ms")
 
-    async def _refuse(self, message: CandidateBatch, status: Status, reason: str) -> None:
+    async def _refuse(self, arrival: Arrival, message: CandidateBatch, status: Status, reason: str) -> None:
         self._metrics.rounds.labels(status.value).inc()
         verdict = rules.refusal(message, status, reason)
-        await self._insist(lambda: self._store.send(message.worker, verdict))
+        await self._insist(lambda: self._store.send(arrival.identity.worker, verdict))
 
     async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
         return await self._redis.insist(operation, TRANSIENT)

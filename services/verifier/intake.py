@@ -12,11 +12,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from services.common.credentials import Keyring
 from services.common.embedded_kafka import PatientRoundRobin
 from services.common.keys import CANDIDATES_TOPIC
 from services.common.lifecycle import Backoff, settled
-from services.common.messages import MessageError, Verdict, decode
+from services.common.messages import MessageError
 from services.common.outage import Link
+from services.verifier.admission import admit
 from services.verifier.dead_letter import Letter
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
@@ -42,6 +44,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         pump: Pump,
         kafka: Link,
         metrics: VerifierMetrics,
+        keyring: Keyring,
     ) -> None:
         self._settings = settings
         self._offsets = offsets
@@ -49,6 +52,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._pump = pump
         self._kafka = kafka
         self._metrics = metrics
+        self._keyring = keyring
         self._consumer: AIOKafkaConsumer | None = None
         self._log = structlog.get_logger()
 
@@ -114,14 +118,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         ticket = self._offsets.deliver(record.partition, record.offset)
         letter = Letter(record.key, record.value or b"", record.partition, record.offset)
         try:
-            message = decode(letter.value)
-            if isinstance(message, Verdict):
-                raise MessageError("a verdict among the candidates")
+            admitted = admit(self._keyring, record.headers, record.key, letter.value)
         except MessageError as error:
             self._sessions.set_aside(letter, ticket, str(error))
             return
         appended = record.timestamp / 1000 if record.timestamp and record.timestamp > 0 else time.time()
-        self._sessions.push(Arrival(message, letter, ticket, appended))
+        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Drain first, fence second: work that has begun is finished, stored and committed before the partition goes."""

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.common.messages import Cancel, CandidateBatch, Open
+from services.common.credentials import Identity
+from services.verifier.admission import SessionMessage
 from services.verifier.dead_letter import DeadLetters, Letter
 from services.verifier.offsets import Offsets, Ticket
 from services.verifier.pump import WithdrawnError
-
-SessionMessage = Open | CandidateBatch | Cancel
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,15 @@ class Arrival:
     """A decoded message; ``appended``: seconds since the epoch, as the broker stamped it."""
 
     message: SessionMessage
+    identity: Identity
     letter: Letter
     ticket: Ticket
     appended: float
 
     @property
     def session(self) -> bytes:
-        """Key of the session inside this process: a session belongs to its worker."""
-        return self.message.session + self.message.worker.encode()
+        """Key of the session inside this process: a session belongs to its worker and tenant."""
+        return self.message.session + self.identity.tag
 
 
 Handler = Callable[[Arrival], Awaitable[None]]

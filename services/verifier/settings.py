@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.credentials import parse_masters, parse_revoked
 from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
 from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
@@ -86,6 +87,16 @@ class VerifierSettings(RedisSettings):
         default=100, ge=1, description="milliseconds between commits; longer: fewer requests, more redeliveries after a crash"
     )
 
+    # Who may ask
+    master_keys: SecretStr = Field(
+        default=SecretStr(""),
+        validate_default=True,
+        description="master keys (`1:hex,2:hex`, from `sluice keys master`) that workers' credentials were made with; required",
+    )
+    revoked: str = Field(
+        default="", description="groups whose messages are refused, comma separated: GROUP, or ID:GROUP (under one master key)"
+    )
+
     # Redis
     redis_connections: int = Field(default=16, ge=1, description="connections to Redis at most")
     redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a command is tried again")
@@ -99,6 +110,20 @@ class VerifierSettings(RedisSettings):
     drain_seconds: float = Field(
         default=15.0, gt=0, description="seconds to finish accepted rounds after SIGTERM or before giving up a partition"
     )
+
+    @field_validator("master_keys")
+    @classmethod
+    def _masters(cls, keys: SecretStr) -> SecretStr:
+        if not keys.get_secret_value():
+            raise ValueError("missing; `sluice keys master` makes one")
+        parse_masters(keys.get_secret_value())
+        return keys
+
+    @field_validator("revoked")
+    @classmethod
+    def _groups(cls, groups: str) -> str:
+        parse_revoked(groups)
+        return groups
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

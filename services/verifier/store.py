@@ -59,9 +59,9 @@ class ContextStore:
     async def ping(self) -> None:
         await self._redis.ping()
 
-    async def put_context(self, session: bytes, context: Context) -> None:
+    async def put_context(self, worker: str, session: bytes, context: Context) -> None:
         """Write a context, over an earlier one."""
-        key = keys.context(context.open.worker, session)
+        key = keys.context(worker, session)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(key)
             pipe.hset(key, mapping=_fields(context))
@@ -80,9 +80,8 @@ class ContextStore:
             fields, stored = await pipe.execute()
         return Found(_context(fields), _verdict(stored))
 
-    async def settle(self, verdict: Verdict, after: Context) -> Verdict | None:
+    async def settle(self, worker: str, verdict: Verdict, after: Context) -> Verdict | None:
         """Store verdict and context and send the verdict, all at once; or change nothing and return the one stored before."""
-        worker = after.open.worker
         names = [
             keys.verdict(worker, verdict.session, verdict.round),
             keys.context(worker, verdict.session),

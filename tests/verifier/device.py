@@ -11,16 +11,19 @@ from redis.asyncio import Redis
 
 from services.common import keys
 from services.common.codec import base_digest, pack_ids, pack_span
+from services.common.credentials import Signer
 from services.common.messages import Cancel, CandidateBatch, Message, Mode, Open, Verdict, decode, encode
 from services.common.sampling import Sampling
 from services.common.speculative import SpanToken
+from tests import identities
 
 
 class Device:
     """One edge worker with a reply stream of its own."""
 
-    def __init__(self, bootstrap: str, redis_url: str, tokenizer_hash: str) -> None:
-        self.worker = f"device-{secrets.token_hex(4)}"
+    def __init__(self, bootstrap: str, redis_url: str, tokenizer_hash: str, signer: Signer | None = None) -> None:
+        self.signer = signer or identities.signer(f"device.{secrets.token_hex(4)}")
+        self.worker = self.signer.worker
         self.tokenizer_hash = tokenizer_hash
         self.redis = Redis.from_url(redis_url)
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
@@ -37,7 +40,6 @@ class Device:
     def opening(self, ids: list[int], session: bytes | None = None, seed: int = 7, temperature: float = 0.0) -> Open:
         return Open(
             session=session or secrets.token_bytes(16),
-            worker=self.worker,
             ids=pack_ids(ids),
             prompt_tokens=len(ids),
             sampling=Sampling(temperature=temperature),
@@ -51,7 +53,6 @@ class Device:
     ) -> CandidateBatch:
         return CandidateBatch(
             session=session,
-            worker=self.worker,
             round=round_,
             attempt=attempt,
             base_length=len(base),
@@ -61,15 +62,23 @@ class Device:
         )
 
     def cancel(self, session: bytes) -> Cancel:
-        return Cancel(session=session, worker=self.worker)
+        return Cancel(session=session)
 
     async def publish(self, message: Message, *, age_seconds: float = 0.0) -> None:
         assert not isinstance(message, Verdict)
         stamp = int((time.time() - age_seconds) * 1000)
-        await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, encode(message), key=message.session, timestamp_ms=stamp)
+        await self.publish_raw(encode(message), message.session, timestamp_ms=stamp)
 
-    async def publish_raw(self, value: bytes, key: bytes = b"k" * 16) -> None:
-        await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key)
+    async def publish_raw(
+        self,
+        value: bytes,
+        key: bytes = b"k" * 16,
+        headers: list[tuple[str, bytes]] | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """``value`` as it is, well signed unless other ``headers`` are given."""
+        signed = self.signer.headers(key, value) if headers is None else headers
+        await self._producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key, headers=signed, timestamp_ms=timestamp_ms)
 
     async def verdicts(self, count: int, seconds: float = 30.0) -> list[Verdict]:
         """The next ``count`` verdicts of any session; fails if they do not come in time."""

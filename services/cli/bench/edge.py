@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from services.cli.bench.damage import Pair
 from services.common import codec
+from services.common.credentials import Credential, Signer
 from services.common.lm.engine import CausalEngine
 from services.common.lm.loading import LoadedModel
 from services.common.messages import Mode, Verdict
@@ -63,7 +64,15 @@ class Edge:
     """One worker with one session at a time."""
 
     def __init__(
-        self, draft: LoadedModel, *, bootstrap: str, redis_url: str, target: str, context_tokens: int, entries: int
+        self,
+        draft: LoadedModel,
+        *,
+        credential: Credential,
+        bootstrap: str,
+        redis_url: str,
+        target: str,
+        context_tokens: int,
+        entries: int,
     ) -> None:
         self._draft = draft
         self._target = target
@@ -71,7 +80,9 @@ class Edge:
         self._drafter = ModelDrafter(
             engine, vocabulary=draft.vocabulary, signal=Signal.ONE_MINUS_MAX, entries=entries, prefill_tokens=PREFILL_TOKENS
         )
-        self._client = KafkaRedisClient(worker="bench", bootstrap=bootstrap, redis=redis_url, link_seconds=10.0)
+        self._client = KafkaRedisClient(
+            signer=Signer(credential, credential.group), bootstrap=bootstrap, redis=redis_url, link_seconds=10.0
+        )
 
     async def start(self) -> None:
         await self._client.start()

@@ -123,6 +123,7 @@ class Measure:
         llm = LlmOnly(target, plan.context_tokens)
         edge = Edge(
             draft,
+            credential=stack.identities.issue("bench"),
             bootstrap=stack.kafka,
             redis_url=stack.redis,
             target=target_name,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 
+from services.cli.local.identities import Identities
 from services.cli.local.options import StackOptions, default_threads
 from services.common.lm import presets
 
 
-def edge_worker(options: StackOptions, kafka: str, redis: str, port: int) -> dict[str, str]:
+def edge_worker(options: StackOptions, identities: Identities, kafka: str, redis: str, port: int) -> dict[str, str]:
     settings = {
         **_link("SLUICE_EDGE_", options, kafka, redis),
+        **identities.edge_worker(),
         "SLUICE_EDGE_HOST": options.host,
         "SLUICE_EDGE_PORT": str(port),
         **_given("SLUICE_EDGE_", preset=options.preset, draft=options.draft, target=options.target),
@@ -18,9 +20,10 @@ def edge_worker(options: StackOptions, kafka: str, redis: str, port: int) -> dic
     return {**settings, **options.edge_environment}
 
 
-def verifier(options: StackOptions, kafka: str, redis: str, metrics_port: int) -> dict[str, str]:
+def verifier(options: StackOptions, identities: Identities, kafka: str, redis: str, metrics_port: int) -> dict[str, str]:
     settings = {
         **_link("SLUICE_VERIFIER_", options, kafka, redis),
+        **identities.verifier(),
         "SLUICE_VERIFIER_METRICS_PORT": str(metrics_port),
         **_given("SLUICE_VERIFIER_", model=target(options)),
     }

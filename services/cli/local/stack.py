@@ -12,6 +12,7 @@ import httpx
 
 from services.cli.errors import CommandError
 from services.cli.local import embedded, environment
+from services.cli.local.identities import Identities
 from services.cli.local.nursery import Nursery
 from services.cli.local.options import StackOptions
 from services.cli.local.ports import free_port, require_free
@@ -32,6 +33,7 @@ class Stack:
         if options.port is not None:
             require_free(options.host, options.port)
         self.options = options
+        self.identities = Identities.of_run()
         self.nursery = Nursery(progress, options.stop_seconds)
         self.kafka = options.kafka or ""
         self.redis = options.redis or ""
@@ -115,14 +117,14 @@ class Stack:
         if self.options.redis is None:
             self.redis = self._redis_server.url
             self.start_redis()
-        settings = environment.edge_worker(self.options, self.kafka, self.redis, self._port)
+        settings = environment.edge_worker(self.options, self.identities, self.kafka, self.redis, self._port)
         self.nursery.start(EDGE_WORKER, [sys.executable, "-m", "services.edge_worker"], settings)
         self.start_verifiers()
         self._wait_ready({EDGE_WORKER: f"{self.url}/readyz"})
 
     def _start_verifier(self, name: str) -> None:
         self._verifier_ports[name] = free_port()
-        settings = environment.verifier(self.options, self.kafka, self.redis, self._verifier_ports[name])
+        settings = environment.verifier(self.options, self.identities, self.kafka, self.redis, self._verifier_ports[name])
         self.nursery.start(name, [sys.executable, "-m", "services.verifier"], settings)
 
     def _wait_ready(self, waiting: dict[str, str]) -> None:
