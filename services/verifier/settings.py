@@ -80,7 +80,10 @@ class VerifierSettings(RedisSettings):
         default=256 * 1024, ge=1024, description="bytes fetched of one partition at a time; small: no partition starves another"
     )
     session_timeout_ms: int = Field(
-        default=10_000, ge=6_000, description="milliseconds without a heartbeat until a dead verifier's partitions move"
+        default=10_000,
+        ge=1_000,
+        description="milliseconds without a heartbeat until a dead verifier's partitions move; brokers demand 6000 or more "
+        "(their `group.min.session.timeout.ms`)",
     )
     max_queued: int = Field(default=512, ge=1, description="messages read and not finished at which partitions are paused")
     commit_interval_ms: int = Field(
