@@ -1,9 +1,10 @@
-"""`sluice keys`: the operator's master keys, and the credentials that follow from them."""
+"""`sluice keys`: the operator's master keys, the credentials that follow from them, and the API keys of clients."""
 
 from __future__ import annotations
 
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from services.common.credentials import Credential, CredentialError, masters_tex
 
 MASTERS = "SLUICE_VERIFIER_MASTER_KEYS"
 
-app = typer.Typer(no_args_is_help=True, help="Make master keys for the verifiers and credentials for the edge workers.")
+app = typer.Typer(
+    no_args_is_help=True, help="Make master keys for verifiers, credentials for edge workers and API keys for clients."
+)
 
 
 @app.command("master")
@@ -50,6 +53,29 @@ def worker(
         typer.echo(json.dumps(shown))
     else:
         typer.echo(credential.text())
+
+
+@app.command("api")
+def api(
+    owner: Annotated[str, typer.Argument(help="Whose key it is: the tenant of the sessions it opens.")],
+    until: Annotated[str, typer.Option(help="Last day it is good for (UTC), for example 2027-01-31; empty: no end.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Make an API key: the key for the client, and the line for the file that SLUICE_EDGE_API_KEYS_FILE names."""
+    from services.edge_worker.http.api_keys import OWNER, new_key
+
+    if not OWNER.fullmatch(owner):
+        raise CommandError(f"an owner has 1 to 48 letters, digits or . _ -: {owner[:60]!r} does not")
+    try:
+        day = date.fromisoformat(until).isoformat() if until else ""
+    except ValueError as error:
+        raise CommandError(f"--until wants a day like 2027-01-31, not {until!r}") from error
+    key, hashed = new_key()
+    line = " ".join(filter(None, (owner, hashed, day)))
+    if as_json:
+        typer.echo(json.dumps({"owner": owner, "key": key, "line": line}))
+    else:
+        typer.echo(f"key, shown this once: {key}\nline for the file of keys: {line}")
 
 
 def _masters(file: Path | None) -> str:
