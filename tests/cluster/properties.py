@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 SUPER_USER = "admin"
 USERS = (SUPER_USER, "edge", "verifier", "policy", "stranger")
@@ -66,7 +68,9 @@ def _secure(folder: Path) -> dict[str, str]:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         certificate = authority.issue_cert("localhost", "127.0.0.1")
-        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+        pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # Java reads no other form
+        (folder / "server.pem").write_bytes(pkcs8 + b"".join(part.bytes() for part in certificate.cert_chain_pems))
     return {
         "sasl.enabled.mechanisms": MECHANISM,
         f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": f"{_SCRAM_LOGIN};",
