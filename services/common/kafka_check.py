@@ -17,18 +17,26 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.coordination import FindCoordinatorRequest
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.produce import ProduceRequest
 
 from services.common.kafka import KafkaLink
+from services.common.kafka_metadata import MetadataRequest
 from services.common.kafka_reach import Trouble, connect
+from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
-_TIMEOUT_MS = 5_000
 _UNKNOWN_TOPIC = UnknownTopicOrPartitionError.errno
 _TOPIC_DENIED = TopicAuthorizationFailedError.errno
 _GROUP_DENIED = GroupAuthorizationFailedError.errno
+_READ, _WRITE = 3, 4  # Kafka's numbers of the operations
+_OPERATIONS_UNKNOWN = -(2**31)
+
+
+@dataclass(frozen=True)
+class _Topic:
+    """``operations``: a bit for each that is allowed."""
+
+    error: int
+    operations: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,15 @@ class Needs:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     group: str = ""
+
+    @property
+    def rights(self) -> list[tuple[str, str, str]]:
+        """The least that an operator has to allow: kind of resource, its name, operation (Kafka's names)."""
+        return [
+            *(("topic", topic, "Read") for topic in self.read),
+            *(("topic", topic, "Write") for topic in self.write),
+            *([("group", self.group, "Read")] if self.group else []),
+        ]
 
     @property
     def topics(self) -> list[str]:
@@ -50,6 +67,13 @@ class Finding:
 
     what: str
     problem: str = ""
+
+
+EDGE_NEEDS = Needs(write=(CANDIDATES_TOPIC,))
+
+
+def verifier_needs(group: str) -> Needs:
+    return Needs(read=(CANDIDATES_TOPIC,), write=(DEAD_LETTER_TOPIC,), group=group)
 
 
 async def explain(link: KafkaLink, needs: Needs, error: BaseException | None = None) -> str:
@@ -93,8 +117,7 @@ class _Cluster:
         self._first = first
         self._addresses: dict[int, tuple[str, int]] = {}
         self._open: dict[int, AIOKafkaConnection] = {}
-        self._leaders: dict[str, int] = {}
-        self._topics: dict[str, int] = {}
+        self._topics: dict[str, _Topic] = {}
 
     def close(self) -> None:
         for connection in (self._first, *self._open.values()):
@@ -106,13 +129,11 @@ class _Cluster:
             found = [await self._try("reach the brokers at the addresses that they advertise", self._all_brokers())]
             if found[0].problem:
                 return found
-            found += [Finding(f"topic {topic}", self._topic_problem(topic)) for topic in needs.topics]
-            there = {topic for topic in needs.topics if not self._topic_problem(topic)}
-            if self._link.embedded:  # it has no rights to check, and half of these requests
-                return found
-            found += [await self._try(f"read {t}", self._may_read(t)) for t in needs.read if t in there]
-            found += [await self._try(f"write {t}", self._may_write(t)) for t in needs.write if t in there]
-            if needs.group:
+            found += [Finding(f"topic {topic}", self._topic_problem(topic, needs)) for topic in needs.topics]
+            there = {topic for topic in needs.topics if not self._topic_problem(topic, needs)}
+            found += [self._right(topic, _READ, "read", "Read") for topic in needs.read if topic in there]
+            found += [self._right(topic, _WRITE, "write", "Write") for topic in needs.write if topic in there]
+            if needs.group and not self._link.embedded:
                 found.append(await self._try(f"join group {needs.group}", self._may_join(needs.group)))
         except (KafkaError, OSError, TimeoutError) as error:
             return [Finding("answers of the cluster", f"the cluster gives no answer: {type(error).__name__}: {error}")]
@@ -126,14 +147,11 @@ class _Cluster:
             return Finding(what, str(trouble))
 
     async def _read_metadata(self, topics: list[str]) -> None:
-        answer = await self._first.send(MetadataRequest(topics, allow_auto_topic_creation=self._link.embedded))
-        for broker in answer.brokers:
-            self._addresses[broker[0]] = (broker[1], broker[2])
-        for topic in answer.topics:
-            partitions = topic[-1]
-            self._topics[topic[1]] = topic[0]
-            if partitions:
-                self._leaders[topic[1]] = partitions[0][2]
+        answer = await self._first.send(MetadataRequest(topics, create=self._link.embedded))
+        for node, host, port, _ in answer.brokers:
+            self._addresses[node] = (host, port)
+        for code, name, _, _, operations in answer.topics:
+            self._topics[name] = _Topic(code, operations)
 
     async def _all_brokers(self) -> str:
         for node in self._addresses:
@@ -150,25 +168,21 @@ class _Cluster:
                 raise Trouble(f"{said}, but {trouble}") from trouble
         return self._open[node]
 
-    def _topic_problem(self, topic: str) -> str:
-        code = self._topics.get(topic, _UNKNOWN_TOPIC)
+    def _topic_problem(self, topic: str, needs: Needs) -> str:
+        code = self._topics[topic].error if topic in self._topics else _UNKNOWN_TOPIC
         if code == _UNKNOWN_TOPIC:
             return f"topic {topic} does not exist: create it with `sluice topics create`"
         if code == _TOPIC_DENIED:
-            return self._denied(f"see topic {topic}", f"Describe on topic {topic}", "or the topic does not exist")
+            operations = [name for name, topics in (("Read", needs.read), ("Write", needs.write)) if topic in topics]
+            rights = f"{' and '.join(operations)} on topic {topic}"
+            return self._denied(f"see topic {topic}", rights, "or the topic does not exist")
         return ""
 
-    async def _may_read(self, topic: str) -> str:
-        request = FetchRequest(0, 0, 1, 0, [(topic, [(0, -1, 1)])])  # from an offset that is nowhere: no data comes back
-        answer = await (await self._leader(topic)).send(request)
-        codes = [part[1] for entry in answer.topics for part in entry[1]]
-        return self._denied(f"read topic {topic}", f"Read on topic {topic}") if _TOPIC_DENIED in codes else ""
-
-    async def _may_write(self, topic: str) -> str:
-        request = ProduceRequest(None, 1, _TIMEOUT_MS, [(topic, [(0, b"")])])  # no record: always refused
-        answer = await (await self._leader(topic)).send(request)
-        codes = [part[1] for entry in answer.topics for part in entry[1]]
-        return self._denied(f"write topic {topic}", f"Write on topic {topic}") if _TOPIC_DENIED in codes else ""
+    def _right(self, topic: str, bit: int, action: str, operation: str) -> Finding:
+        allowed = self._topics[topic].operations
+        denied = allowed != _OPERATIONS_UNKNOWN and not allowed >> bit & 1
+        problem = self._denied(f"{action} topic {topic}", f"{operation} on topic {topic}") if denied else ""
+        return Finding(f"{action} topic {topic}", problem)
 
     async def _may_join(self, group: str) -> str:
         refusal = self._denied(f"join group {group}", f"Read on group {group}")
@@ -179,9 +193,6 @@ class _Cluster:
             return ""  # the group's coordinator is still being chosen: no question of rights
         answer = await (await self._node(found.coordinator_id)).send(HeartbeatRequest(group, 0, "doctor"))
         return refusal if answer.error_code == _GROUP_DENIED else ""
-
-    async def _leader(self, topic: str) -> AIOKafkaConnection:
-        return await self._node(self._leaders[topic])
 
     def _denied(self, action: str, right: str, otherwise: str = "") -> str:
         user = f"user {self._link.username!r}" if self._link.login else "this client"

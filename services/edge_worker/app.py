@@ -30,7 +30,7 @@ from services.edge_worker.metrics import EdgeMetrics
 from services.edge_worker.session import Worker
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.signals import SAFE_TAU
-from services.edge_worker.uplink import UplinkMeter, addresses
+from services.edge_worker.uplink import UplinkMeter
 
 if TYPE_CHECKING:
     from services.edge_worker.model import Ready
@@ -57,13 +57,13 @@ async def run(settings: EdgeSettings) -> None:
     metrics = EdgeMetrics(telemetry.registry)
     client = KafkaRedisClient(
         signer=signing,
-        bootstrap=settings.kafka_bootstrap,
+        bootstrap=settings.kafka_link,
         redis=settings.redis_link,
         link_seconds=settings.link_seconds,
         on_unknown=metrics.dropped.inc,
     )
     meter = UplinkMeter(
-        {"kafka": addresses(settings.kafka_bootstrap, 9092), "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
+        {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
     worker = _worker(settings, signing.worker, ready, client, metrics)
     answerer = SessionAnswerer(worker, lambda stats: _ended(metrics, stats))

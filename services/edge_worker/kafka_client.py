@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -19,6 +18,8 @@ from redis.exceptions import RedisError
 
 from services.common import keys
 from services.common.credentials import Signer
+from services.common.kafka import KafkaLink, client_options
+from services.common.kafka_check import EDGE_NEEDS, explain
 from services.common.lifecycle import Backoff, settled
 from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
 from services.common.redis_client import Client, RedisLink, connect
@@ -27,6 +28,7 @@ from services.edge_worker.verifier_client import LinkDown, Lost
 REDIS_TIMEOUT_SECONDS = 4.0
 BLOCK_MS = 1500  # under half of the timeout: an idle read must not look like a dead connection
 READ_AT_MOST = 256
+STOP_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -38,13 +40,15 @@ class KafkaRedisClient:
         self,
         *,
         signer: Signer,
-        bootstrap: str,
+        bootstrap: KafkaLink | str,
         redis: RedisLink | str,
         link_seconds: float,
         on_unknown: Callable[[], None] = lambda: None,
     ) -> None:
         self._signer = signer
-        self._bootstrap = bootstrap
+        self._kafka = KafkaLink(bootstrap) if isinstance(bootstrap, str) else bootstrap
+        self._problem = ""  # with Kafka, in words
+        self._finding: asyncio.Task[None] | None = None
         self._link_seconds = link_seconds
         self._redis: Client = connect(redis, connections=2, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self._producer: AIOKafkaProducer | None = None
@@ -64,9 +68,12 @@ class KafkaRedisClient:
         self._closing = True  # a blocking read may swallow the cancellation; it ends by itself within BLOCK_MS
         for task in self._tasks:
             task.cancel()
+        if self._finding is not None:
+            self._finding.cancel()
+            self._tasks.append(self._finding)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            await settled(self._producer.stop(), 5.0)
+            await settled(self._producer.stop(), STOP_SECONDS)
         await self._redis.aclose()
 
     @property
@@ -99,42 +106,59 @@ class KafkaRedisClient:
             raise LinkDown("redis", "Redis cannot be reached: a verdict could not come back")
         producer = self._producer
         if producer is None:
-            raise LinkDown("kafka", "the Kafka broker cannot be reached")
+            raise LinkDown("kafka", self._problem or "the Kafka broker has not been reached yet")
         value = encode(message)
         headers = self._signer.headers(key, value)
         try:
             async with asyncio.timeout(self._link_seconds):
                 await producer.send_and_wait(keys.CANDIDATES_TOPIC, value, key=key, headers=headers)
         except (KafkaError, OSError, TimeoutError) as error:
+            if self._finding is None or self._finding.done():
+                self._finding = asyncio.create_task(self._find_cause(error))
             raise LinkDown("kafka", f"the Kafka broker took no message: {type(error).__name__}") from error
+        self._problem = ""
         return len(key) + len(value) + sum(len(name) + len(data) for name, data in headers)
 
     # -- Kafka --------------------------------------------------------------------------------------------------------
 
     async def _keep_producer(self) -> None:
         backoff = Backoff()
-        told = False
-        while self._producer is None and not self._closing:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                client_id=f"sluice-edge-{self._signer.worker}",
-                acks=1,
-                linger_ms=0,
-                request_timeout_ms=int(max(1.0, self._link_seconds) * 1000),
-                retry_backoff_ms=100,
-            )
-            try:
-                await producer.start()
-            except (KafkaError, OSError) as error:
-                with suppress(KafkaError, OSError):
-                    await producer.stop()
-                if not told:
-                    log.warning("kafka cannot be reached; answers go on locally", error=str(error)[:200])
-                told = True
-                await backoff.sleep()
-                continue
-            self._producer = producer
-            log.info("kafka connected")
+        while not self._closing:
+            self._tell(await self._connect())
+            if self._producer is not None:
+                log.info("kafka connected")
+                return
+            await backoff.sleep()
+
+    async def _connect(self) -> str:
+        """Make the producer, or say why it cannot work."""
+        if problem := await explain(self._kafka, EDGE_NEEDS):  # aiokafka would start, and wait for a missing topic for ever
+            return problem
+        producer = AIOKafkaProducer(
+            **client_options(self._kafka),
+            client_id=f"sluice-edge-{self._signer.worker}",
+            acks=1,
+            linger_ms=0,
+            request_timeout_ms=int(max(1.0, self._link_seconds) * 1000),
+            retry_backoff_ms=100,
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await settled(producer.stop(), STOP_SECONDS)
+            return await explain(self._kafka, EDGE_NEEDS, error)
+        self._producer = producer
+        return ""
+
+    async def _find_cause(self, error: Exception) -> None:
+        """Beside the answers, which do not wait for it."""
+        self._tell(await explain(self._kafka, EDGE_NEEDS, error))
+
+    def _tell(self, problem: str) -> None:
+        """One log line for each new cause."""
+        if problem and problem != self._problem:
+            log.warning("kafka cannot be used; answers go on locally", error=problem)
+        self._problem = problem
 
     # -- Redis --------------------------------------------------------------------------------------------------------
 

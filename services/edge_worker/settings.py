@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.credentials import Credential
+from services.common.kafka import KafkaSettings
 from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
@@ -16,7 +17,7 @@ from services.edge_worker.answer import OnOutage
 from services.edge_worker.signals import Signal
 
 
-class EdgeSettings(RedisSettings):
+class EdgeSettings(KafkaSettings, RedisSettings):
     """Knobs of one edge worker. Values that contradict each other are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_EDGE_", extra="ignore", protected_namespaces=())
@@ -46,7 +47,6 @@ class EdgeSettings(RedisSettings):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="name of this worker in its credential's group (above 16 characters a hash shortens it); empty: at random",
     )
-    kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of a Kafka broker")
     link_seconds: float = Field(default=2.0, gt=0, description="longest time that one message may take to reach the broker")
     host: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port of the HTTP API; 0 picks a free one and logs it")

@@ -64,12 +64,3 @@ class UplinkMeter:
         key = (int(link[8:-1]), local_port)
         self._counter.labels(channel).inc(max(0, sent - self._seen.get(key, 0)))
         alive[key] = sent
-
-
-def addresses(text: str, default_port: int) -> list[tuple[str, int]]:
-    """``host:port,host:port`` as pairs."""
-    pairs = []
-    for part in text.split(","):
-        host, _, port = part.strip().rpartition(":")
-        pairs.append((host, int(port)) if host and port.isdigit() else (part.strip(), default_port))
-    return pairs

@@ -138,7 +138,7 @@ def _assemble(
 ) -> _Parts:
     limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens, settings.slots)
     pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
-    dead_letters = DeadLetters(settings.kafka_bootstrap, metrics)
+    dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
     handler = RoundHandler(ready.target, store, redis, pump, dead_letters, metrics, remembered=4 * settings.slots)
     sessions = Sessions(handler, dead_letters)

@@ -9,6 +9,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from services.common.kafka import KafkaLink, client_options
 from services.common.keys import DEAD_LETTER_TOPIC
 from services.common.lifecycle import settled
 from services.verifier.metrics import VerifierMetrics
@@ -34,8 +35,8 @@ class DeadLetters:
     A letter that cannot be sent within ten seconds is counted and logged, not kept: it must never stall a partition.
     """
 
-    def __init__(self, bootstrap: str, metrics: VerifierMetrics) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaLink, metrics: VerifierMetrics) -> None:
+        self._kafka = kafka
         self._metrics = metrics
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
@@ -68,7 +69,7 @@ class DeadLetters:
     async def _ready(self) -> AIOKafkaProducer:
         async with self._lock:
             if self._producer is None:
-                producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap)
+                producer = AIOKafkaProducer(**client_options(self._kafka))
                 try:
                     await producer.start()
                 except BaseException:

@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from services.common.credentials import Keyring
 from services.common.embedded_kafka import PatientRoundRobin
+from services.common.kafka import client_options
 from services.common.keys import CANDIDATES_TOPIC
 from services.common.lifecycle import Backoff, settled
 from services.common.messages import MessageError
@@ -84,7 +85,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def _build(self) -> AIOKafkaConsumer:
         s = self._settings
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=s.kafka_bootstrap,
+            **client_options(s.kafka_link),
             group_id=s.group_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -9,13 +9,14 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.credentials import parse_masters, parse_revoked
 from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
+from services.common.kafka import KafkaSettings
 from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
 
 
-class VerifierSettings(RedisSettings):
+class VerifierSettings(KafkaSettings, RedisSettings):
     """Built in ``__main__`` and passed down. Contradictory values are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_VERIFIER_", extra="ignore")
@@ -68,10 +69,6 @@ class VerifierSettings(RedisSettings):
     max_span_tokens: int = Field(default=128, ge=1, le=4096, description="tokens in one span; longer ones are refused")
 
     # Kafka
-    kafka_bootstrap: str = Field(default="127.0.0.1:9092", min_length=3, description="host:port of brokers, comma separated")
-    embedded: bool = Field(
-        default=False, description="the broker is the one embedded in `sluice up`: short fetch waits and its own assignor"
-    )
     group_id: str = Field(default=VERIFIER_GROUP, min_length=1, description="consumer group; verifiers of one pool share it")
     fetch_max_wait_ms: int | None = Field(
         default=None, ge=1, le=30_000, description="milliseconds a broker may hold an empty fetch; default 500, embedded 2"

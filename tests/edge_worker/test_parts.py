@@ -15,7 +15,7 @@ from services.edge_worker.breaker import Breaker, State
 from services.edge_worker.kafka_client import _entries
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.span import Drafted, Limits, cut
-from services.edge_worker.uplink import UplinkMeter, addresses
+from services.edge_worker.uplink import UplinkMeter
 
 
 def drafted(flagged: bool, u: float = 0.1) -> Drafted:
@@ -119,10 +119,6 @@ def test_the_envelope_of_an_upload_has_64_bytes_at_most() -> None:
         ttl_ms=60_000,
     )
     assert len(encode(batch)) - 200 <= 64
-
-
-def test_addresses() -> None:
-    assert addresses("a:1,b", 9092) == [("a", 1), ("b", 9092)]
 
 
 @pytest.mark.parametrize(
