@@ -19,7 +19,7 @@ from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
 
 # Modules of further commands: each has `app`, a typer.Typer, and imports torch inside its functions only.
-GROUPS = {"bench": "services.cli.bench", "keys": "services.cli.keys"}
+GROUPS = {"bench": "services.cli.bench", "topics": "services.cli.topics", "keys": "services.cli.keys"}
 EXIT_STATUS = 2
 
 

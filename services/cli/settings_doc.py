@@ -14,17 +14,19 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 _HEAD = """# Settings
 
 Each service reads its settings from environment variables at the start; `sluice up` passes those of its own environment on.
+`sluice topics` reads its own in the same way.
 A value that cannot work, or contradicts another, ends the start with one line that says what to change.
 This page is made from the settings themselves by `make docs`.
 """
 
 
 def page() -> str:
+    from services.cli.topics.settings import TopicsSettings
     from services.edge_worker.settings import EdgeSettings
     from services.verifier.settings import VerifierSettings
 
     parts = [_HEAD]
-    for title, settings in (("Edge worker", EdgeSettings), ("Verifier", VerifierSettings)):
+    for title, settings in (("Edge worker", EdgeSettings), ("Verifier", VerifierSettings), ("Topics", TopicsSettings)):
         parts.append(
             "\n".join([f"## {title}", "", "| variable | default | effect |", "|---|---|---|", *_rows(settings)]) + "\n"
         )

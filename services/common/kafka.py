@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings
 
-from services.common.settings import ConfigError, ServiceSettings
+from services.common.settings import ConfigError
 
 Security = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
 Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
@@ -48,7 +49,7 @@ class KafkaLink:
         return f"{self.prefix}KAFKA_{knob.upper()}"
 
 
-class KafkaSettings(ServiceSettings):
+class KafkaSettings(BaseSettings):
     """Knobs of the link to Kafka."""
 
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", min_length=3, description="host:port of brokers, comma separated")

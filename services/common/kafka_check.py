@@ -21,7 +21,7 @@ from aiokafka.protocol.group import HeartbeatRequest
 
 from services.common.kafka import KafkaLink
 from services.common.kafka_metadata import MetadataRequest
-from services.common.kafka_reach import Trouble, connect
+from services.common.kafka_reach import Trouble, connect, connect_any
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _UNKNOWN_TOPIC = UnknownTopicOrPartitionError.errno
@@ -88,7 +88,7 @@ async def check(link: KafkaLink, needs: Needs) -> list[Finding]:
     """Each step in order; ends early where a failed one makes the others pointless."""
     where = ", ".join(f"{host}:{port}" for host, port in link.addresses)
     try:
-        connection = await _any(link)
+        connection = await connect_any(link)
     except Trouble as trouble:
         return [Finding(f"reach {where}", str(trouble))]
     cluster = _Cluster(link, connection)
@@ -96,17 +96,6 @@ async def check(link: KafkaLink, needs: Needs) -> list[Finding]:
         return [Finding(f"reach {where}"), *await cluster.findings(needs)]
     finally:
         cluster.close()
-
-
-async def _any(link: KafkaLink) -> AIOKafkaConnection:
-    """The first broker that answers. Raises ``Trouble`` with the cause of each where none does."""
-    troubles: dict[str, None] = {}
-    for host, port in link.addresses:
-        try:
-            return await connect(link, host, port)
-        except Trouble as trouble:
-            troubles[str(trouble)] = None
-    raise Trouble("; ".join(troubles))
 
 
 class _Cluster:

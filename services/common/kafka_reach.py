@@ -23,11 +23,22 @@ class Trouble(Exception):
     """``str`` is one line: what is wrong, and what to do."""
 
 
-async def connect(link: KafkaLink, host: str, port: int) -> AIOKafkaConnection:
-    """A connection that answers requests; the caller closes it. Raises ``Trouble``."""
+async def connect_any(link: KafkaLink, seconds: float = STEP_SECONDS) -> AIOKafkaConnection:
+    """To the first broker that answers. Raises ``Trouble`` with the cause of each where none does."""
+    troubles: dict[str, None] = {}
+    for host, port in link.addresses:
+        try:
+            return await connect(link, host, port, seconds)
+        except Trouble as trouble:
+            troubles[str(trouble)] = None
+    raise Trouble("; ".join(troubles))
+
+
+async def connect(link: KafkaLink, host: str, port: int, seconds: float = STEP_SECONDS) -> AIOKafkaConnection:
+    """A connection whose requests may take ``seconds``; the caller closes it. Raises ``Trouble``."""
     await _tcp(host, port)
     try:
-        connection = await create_conn(host, port, request_timeout_ms=int(STEP_SECONDS * 1000), **security_options(link))
+        connection = await create_conn(host, port, request_timeout_ms=int(seconds * 1000), **security_options(link))
     except (KafkaError, OSError, TimeoutError) as error:
         raise Trouble(await _cause(link, host, port, error)) from error
     try:

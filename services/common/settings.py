@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings
@@ -32,17 +32,17 @@ class ServiceSettings(BaseSettings):
 S = TypeVar("S", bound=BaseSettings)
 
 
-def load(cls: type[S]) -> S:
+def load(cls: type[S], **given: Any) -> S:
     """Build ``cls`` from the environment, or raise ``ConfigError`` that names each bad variable.
 
     ``SLUICE_SECRETS_DIR`` names a folder with one file for each secret, called like its variable in lower case (as a
-    Kubernetes secret is mounted); the environment goes first.
+    Kubernetes secret is mounted); the environment goes first, and what is ``given`` before it.
     """
     folder = os.environ.get(SECRETS_DIR, "")
     if folder and not Path(folder).is_dir():
         raise ConfigError(f"{SECRETS_DIR}: {folder} is not a folder")
     try:
-        return cls(_secrets_dir=folder) if folder else cls()
+        return cls(_secrets_dir=folder, **given) if folder else cls(**given)
     except ValidationError as error:
         prefix = str(cls.model_config.get("env_prefix", ""))
         parts = []
