@@ -66,9 +66,12 @@ class Children:
         folder.mkdir(parents=True, exist_ok=True)
         self._guard = Guard(folder, os.environ)
         self._children: list[Child] = []
+        self.started = 0
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: str) -> Child:
-        child = Child(command, environment, self.folder / log)
+        """``log``: name of its log; a number makes it another one for each child."""
+        self.started += 1
+        child = Child(command, environment, self.folder / f"{self.started}-{log}")
         self._guard.started(child.pid)
         self._children.append(child)
         return child

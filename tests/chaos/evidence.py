@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,30 +19,29 @@ QUIET_SECONDS = 60.0
 
 @dataclass
 class Replies:
-    """Every verdict in the reply streams, with the millisecond at which Redis took it."""
+    """Every verdict in the reply streams."""
 
-    entries: list[tuple[int, Verdict]] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     @staticmethod
     async def read(redis: Redis, workers: Iterable[str]) -> Replies:
         found = Replies()
         for worker in workers:
             entries: Any = await redis.xrange(keys.replies(worker))
-            for entry_id, fields in entries:
+            for _, fields in entries:
                 message = decode(fields[b"v"])
                 assert isinstance(message, Verdict)
-                found.entries.append((int(entry_id.split(b"-")[0]), message))
-        found.entries.sort(key=lambda entry: entry[0])
+                found.verdicts.append(message)
         return found
 
     @property
     def ok(self) -> list[Verdict]:
-        return [v for _, v in self.entries if v.status is Status.OK]
+        return [v for v in self.verdicts if v.status is Status.OK]
 
     def refused(self) -> dict[str, int]:
         """Verdicts that are not ``ok``, by status."""
         found: dict[str, int] = {}
-        for _, v in self.entries:
+        for v in self.verdicts:
             if v.status is not Status.OK:
                 found[v.status.value] = found.get(v.status.value, 0) + 1
         return found
@@ -61,11 +59,6 @@ class Replies:
     def delivered_again(self) -> int:
         """Verdicts of rounds that had been answered already."""
         return len(self.ok) - len({(v.session, v.round) for v in self.ok})
-
-    def longest_pause(self, begin_ms: int, end_ms: int) -> float:
-        """Seconds without any verdict at a stretch, between two times."""
-        times = [begin_ms, *(ms for ms, _ in self.entries if begin_ms < ms < end_ms), end_ms]
-        return max(b - a for a, b in pairwise(times)) / 1000
 
 
 @asynccontextmanager

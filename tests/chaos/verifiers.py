@@ -86,21 +86,22 @@ class Pool:
     def __init__(self, children: Children, settings: Mapping[str, str], partitions: int) -> None:
         self._children, self._settings, self._partitions = children, settings, partitions
         self._http = httpx.AsyncClient(timeout=5.0, trust_env=False)
-        self._started = 0
         self.members: list[Verifier] = []
         self.crashes = 0  # members that ended although nobody asked them to
 
     async def close(self) -> None:
+        for member in self.members:  # in order, so that the group knows at once
+            member.child.signal(signal.SIGTERM)
+        await asyncio.gather(*(m.child.ended() for m in self.members), return_exceptions=True)
         for member in list(self.members):
             self._bury(member)
         await self._http.aclose()
 
     def start(self) -> Verifier:
-        self._started += 1
-        trace = self._children.folder / f"trace-{self._started}"
+        trace = self._children.folder / f"{self._children.started + 1}-trace"
         environment = {**self._settings, "SLUICE_VERIFIER_SYNTHETIC_TRACE": str(trace)}
         command = [sys.executable, "-m", "services.verifier"]
-        child = self._children.start(command, environment, f"verifier-{self._started}.log")
+        child = self._children.start(command, environment, "verifier.log")
         member = Verifier(child, trace, self._http)
         self.members.append(member)
         return member
@@ -116,15 +117,18 @@ class Pool:
             self.start()
         await self.settled()
 
-    async def kill_in_a_batch(self, draw: random.Random, seconds: float = 30.0) -> bool:
-        """SIGKILL to a member whose engine runs a pass over spans; whether it was still in that pass when it died."""
+    async def busy(self, draw: random.Random | None = None, seconds: float = 30.0) -> Verifier:
+        """A member (any, or the first) whose engine runs a pass over spans now."""
         async with asyncio.timeout(seconds):
             while True:
-                candidates = [m for m in self.members if m.doing().startswith("verify")]
-                if candidates:
-                    break
+                found = [m for m in self.members if m.doing().startswith("verify")]
+                if found:
+                    return draw.choice(found) if draw is not None else found[0]
                 await asyncio.sleep(WATCH_SECONDS)
-        victim = draw.choice(candidates)
+
+    async def kill_in_a_batch(self, draw: random.Random, seconds: float = 30.0) -> bool:
+        """SIGKILL to a member whose engine runs a pass over spans; whether it was still in that pass when it died."""
+        victim = await self.busy(draw, seconds)
         victim.child.signal(signal.SIGKILL)
         await victim.child.ended()
         hit = victim.doing().startswith("verify")
