@@ -108,7 +108,8 @@ def connect(link: RedisLink | str, *, connections: int, timeout_seconds: float) 
         options["ssl_ca_certs"] = link.ca_file
     try:
         if link.cluster:
-            return RedisCluster.from_url(link.url, max_connections=connections, cluster_error_retry_attempts=1, **options)
+            options["retry"] = Retry(NoBackoff(), 1)  # once: with the new primary that the others then tell of
+            return RedisCluster.from_url(link.url, max_connections=connections, **options)
         pool = BlockingConnectionPool.from_url(link.url, max_connections=connections, timeout=timeout_seconds, **options)
     except ValueError as error:
         raise ConfigError(f"{link.shown!r} is not an address of a Redis server: {error}") from error
