@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -181,11 +181,13 @@ class Device:
 
 
 class Fleet:
-    """Use as an async context manager; entering waits until every device has both links."""
+    """Use as an async context manager; entering waits until every device has both links. ``keep`` gets each answer."""
 
     def __init__(self, signers: Iterable[Signer], bootstrap: str, redis_url: str, habits: Habits) -> None:
         self.devices = [Device(signer, bootstrap, redis_url, habits) for signer in signers]
         self.written: list[Written] = []
+        self.keep: Callable[[Written], None] = self.written.append
+        self._begun = 0
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Fleet:
@@ -209,7 +211,8 @@ class Fleet:
     def begin(self, *some: Job) -> None:
         """Write these answers, each on the next device in turn, now."""
         for job in some:
-            device = self.devices[(len(self.written) + len(self._running)) % len(self.devices)]
+            device = self.devices[self._begun % len(self.devices)]
+            self._begun += 1
             task = asyncio.create_task(self._write(device, job))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -229,7 +232,7 @@ class Fleet:
                 await asyncio.wait(set(self._running))
 
     async def _write(self, device: Device, job: Job) -> None:
-        self.written.append(await device.write(job))
+        self.keep(await device.write(job))
 
     @property
     def unverified_share(self) -> float:

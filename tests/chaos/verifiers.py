@@ -135,6 +135,9 @@ class Pool:
         self._bury(victim)
         return hit
 
+    def kill(self, member: Verifier) -> None:
+        self._bury(member)
+
     async def terminate(self, member: Verifier, seconds: float) -> tuple[int, float]:
         """SIGTERM; exit code and the seconds it took."""
         loop = asyncio.get_running_loop()
