@@ -11,12 +11,18 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from services.common.speculative import TOTAL, SpanToken, Sparse
 
 DIGEST_BYTES = 8
 _SKIPPED, _GREEDY, _SPARSE = 0, 1, 2  # tags; a tag of _SPARSE + n means n + 1 entries
-MAX_ENTRIES = 4096
+MAX_ENTRIES = 1024
+MAX_SPAN_TOKENS = 4096
+_MORE_BYTES = 4  # of a varint, before its last one
+_CUT_OFF = "a number is cut off or too long"
+
+Array = npt.NDArray[np.int64]
 
 
 class CodecError(ValueError):
@@ -37,6 +43,8 @@ def _put(out: bytearray, value: int) -> None:
 
 
 class _Reader:
+    """Reads numbers one by one or many at once; ``at`` is the next byte."""
+
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
@@ -47,20 +55,46 @@ class _Reader:
     def number(self) -> int:
         value = shift = 0
         while True:
-            if self.done or shift > 28:
-                raise CodecError("a number is cut off or too long")
+            if self.done or shift > 7 * _MORE_BYTES:
+                raise CodecError(_CUT_OFF)
             byte = self.data[self.at]
             self.at += 1
             value |= (byte & 127) << shift
             if byte < 128:
-                return value
+                return _in_range(value)
             shift += 7
+
+    def numbers(self, count: int) -> Array:
+        """The next ``count`` numbers (one at least)."""
+        raw = np.frombuffer(self.data[self.at : self.at + (_MORE_BYTES + 1) * count], np.uint8)
+        ends = np.flatnonzero(raw < 128)[:count]
+        if len(ends) < count:
+            raise CodecError(_CUT_OFF)
+        more = np.empty_like(ends)  # bytes of each number before its last one
+        more[0], more[1:] = ends[0], ends[1:] - ends[:-1] - 1
+        longest = int(more.max())
+        if longest > _MORE_BYTES:
+            raise CodecError(_CUT_OFF)
+        values = raw[ends].astype(np.int64)
+        for back in range(1, longest + 1):
+            longer = np.flatnonzero(more >= back)
+            values[longer] = (values[longer] << 7) | (raw[ends[longer] - back] & 127)
+        if longest == _MORE_BYTES:
+            _in_range(int(values.max()))
+        self.at += int(ends[-1]) + 1
+        return values
 
     def two_bytes(self) -> int:
         if self.at + 2 > len(self.data):
             raise CodecError("a count is cut off")
         self.at += 2
         return int.from_bytes(self.data[self.at - 2 : self.at], "little")
+
+
+def _in_range(value: int) -> int:
+    if value >= 1 << 32:
+        raise CodecError("a number of more than 32 bits")
+    return value
 
 
 def pack_ids(ids: Iterable[int]) -> bytes:
@@ -70,11 +104,17 @@ def pack_ids(ids: Iterable[int]) -> bytes:
     return bytes(out)
 
 
+def count_ids(data: bytes) -> int:
+    """How many ids ``data`` holds; milliseconds for the largest message."""
+    raw = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero(raw < 128))
+
+
 def unpack_ids(data: bytes) -> list[int]:
-    reader, ids = _Reader(data), []
-    while not reader.done:
-        ids.append(reader.number())
-    return ids
+    if data and data[-1] > 127:
+        raise CodecError(_CUT_OFF)
+    count = count_ids(data)
+    return _Reader(data).numbers(count).tolist() if count else []
 
 
 def pack_span(span: Sequence[SpanToken]) -> bytes:
@@ -100,10 +140,15 @@ def pack_span(span: Sequence[SpanToken]) -> bytes:
     return bytes(out)
 
 
-def unpack_span(data: bytes) -> list[SpanToken]:
-    """The span, checked: counts of at least one that sum to 2^16, ids distinct, each ``d`` inside its support."""
-    reader, span = _Reader(data), []
+def unpack_span(data: bytes, most: int = MAX_SPAN_TOKENS) -> list[SpanToken]:
+    """The span, checked: at most ``most`` tokens, counts of at least one that sum to 2^16, ids distinct, each ``d`` inside its
+    support.
+    """
+    reader = _Reader(data)
+    span: list[SpanToken] = []
     while not reader.done:
+        if len(span) == most:
+            raise CodecError(f"a span of more than {most} tokens")
         tag = reader.number()
         if tag == _SKIPPED:
             span.append(SpanToken(reader.number(), (reader.two_bytes() + 1) / TOTAL))
@@ -119,20 +164,17 @@ def _sparse_token(reader: _Reader, entries: int) -> SpanToken:
     if entries > MAX_ENTRIES:
         raise CodecError(f"a distribution of {entries} entries; {MAX_ENTRIES} are allowed")
     index = reader.number()
-    ids, counts, last = [], [], -1
-    for i in range(entries):
-        gap, count = reader.number(), reader.number()
-        if (i and not gap) or not count:
-            raise CodecError("a distribution with a repeated id or an empty count")
-        last = gap + max(last, 0)
-        ids.append(last)
-        counts.append(count)
-    if sum(counts) != TOTAL:
-        raise CodecError(f"a distribution's counts sum to {sum(counts)}, not {TOTAL}")
+    pairs = reader.numbers(2 * entries)
+    gaps, counts = pairs[::2], pairs[1::2].copy()
+    if not gaps[1:].all() or not counts.all():
+        raise CodecError("a distribution with a repeated id or an empty count")
+    total = int(counts.sum())
+    if total != TOTAL:
+        raise CodecError(f"a distribution's counts sum to {total}, not {TOTAL}")
     if index >= entries:
         raise CodecError("a draft token outside its own distribution")
-    x = Sparse(np.array(ids, dtype=np.int64), np.array(counts, dtype=np.int64))
-    return SpanToken(ids[index], counts[index] / TOTAL, x)
+    ids = np.cumsum(gaps)
+    return SpanToken(int(ids[index]), int(counts[index]) / TOTAL, Sparse(ids, counts))
 
 
 def pack_audits(audits: Iterable[float]) -> bytes:

@@ -12,12 +12,17 @@ POLICY = "sluice:policy"
 
 
 def context(worker: str, session: bytes) -> str:
-    """Hash: ``open`` (the Open message), ``ids`` (codec.pack_ids), ``length``, ``digest`` of the committed base."""
+    """Hash: constants and committed base of a session, or its tombstone; ``services.verifier.scripts`` says how."""
     return f"sluice:{{{worker}}}:context:{session.hex()}"
 
 
+def owner(session: bytes) -> str:
+    """String: who opened the session first; in a hash slot of its own, since it is asked for by others too."""
+    return f"sluice:owner:{{{session.hex()}}}"
+
+
 def verdict(worker: str, session: bytes, round_: int) -> str:
-    """String: the stored ``ok`` verdict of one round, as it went over the wire."""
+    """String: where the round stood in the topic, and its ``ok`` verdict as it went over the wire."""
     return f"sluice:{{{worker}}}:verdict:{session.hex()}:{round_}"
 
 

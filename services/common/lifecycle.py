@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import structlog
 
 
 def stop_event() -> asyncio.Event:
@@ -16,6 +20,35 @@ def stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, event.set)
     return event
+
+
+def ignore_stop_signals() -> None:
+    """For the very end, when nobody listens to the event any more: another SIGTERM must not turn a clean exit into a kill."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Phases:
+    """The phases of an orderly stop inside ``budget`` seconds, each logged with its duration."""
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._began = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that remain; 0 once it is used up."""
+        return max(0.0, self._began + self._budget - time.monotonic())
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            structlog.get_logger().info(
+                "stopping", phase=name, seconds=round(time.monotonic() - began, 3), budget_left=round(self.left, 3)
+            )
 
 
 class Backoff:

@@ -19,6 +19,7 @@ class Link:
     def __init__(self, name: str, telemetry: Telemetry) -> None:
         self.name = name
         self._telemetry = telemetry
+        self.told = False  # whether the outage that goes on has been logged
         self._log = structlog.get_logger().bind(link=name)
 
     @property
@@ -27,14 +28,18 @@ class Link:
 
     def good(self) -> None:
         """It has just answered."""
+        self.told = False
         if not self.up:
             self._telemetry.conditions[self.name] = True
+            self._telemetry.health.reasons.pop(self.name, None)
             self._log.info("link up")
 
     def bad(self, error: BaseException | str) -> None:
         """It has just failed."""
-        if self._telemetry.conditions.get(self.name, True):
+        if not self.told:
+            self.told = True
             self._log.warning("link down; trying again until it is back", error=_line(error))
+        self._telemetry.health.reasons[self.name] = _line(error)
         self._telemetry.conditions[self.name] = False
 
     async def insist(self, operation: Callable[[], Awaitable[T]], transient: tuple[type[Exception], ...]) -> T:

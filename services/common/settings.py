@@ -27,6 +27,12 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="TCP port of /metrics and the health checks; 0 picks a free one and logs it"
     )
+    watchdog_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="seconds without progress, although there is work, until /livez says 503 and why; "
+        "longer than any forward pass takes",
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -1,6 +1,6 @@
 """Logs, metrics, health and loop lag: the same for every service.
 
-The HTTP server runs on the service's own event loop on purpose: a stuck loop then fails its liveness probe.
+The HTTP server has a thread of its own, so that it can tell that the service's event loop is stuck, and where.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ import contextlib
 import json
 import logging
 import sys
+import threading
+import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from services.common.health import Health
+from services.common.probe_server import Page, ProbeServer
 
 LAG_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 PROBE_SECONDS = 0.01
@@ -51,6 +56,7 @@ class LoopLag:
         )
         self._values = array("f")
         self._count = 0
+        self._beat = 0.0  # monotonic seconds of the last time that the loop came round; 0 while it is not measured
 
     def observe(self, seconds: float) -> None:
         self._histogram.observe(seconds)
@@ -60,9 +66,13 @@ class LoopLag:
             self._values[self._count % KEPT_LAGS] = seconds
         self._count += 1
 
+    def blocked(self) -> float:
+        """Seconds since the event loop last came round."""
+        return time.monotonic() - self._beat if self._beat else 0.0
+
     def summary(self) -> dict[str, float]:
         """``count`` of all observations; ``p50``, ``p99`` and ``max`` (seconds) of the last ones kept."""
-        values = sorted(self._values)
+        values = sorted(array("f", self._values))  # of a copy: the loop goes on while another thread asks
         if not values:
             return {"count": 0, "p50": 0.0, "p99": 0.0, "max": 0.0}
         last = len(values) - 1
@@ -76,77 +86,89 @@ class LoopLag:
     async def run(self) -> None:
         """Measure until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(PROBE_SECONDS)
-            self.observe(max(0.0, loop.time() - before - PROBE_SECONDS))
+        try:
+            while True:
+                before = loop.time()
+                self._beat = time.monotonic()
+                await asyncio.sleep(PROBE_SECONDS)
+                self.observe(max(0.0, loop.time() - before - PROBE_SECONDS))
+        finally:
+            self._beat = 0.0
 
 
 class Telemetry:
-    """Metrics registry, loop lag and health of one service.
+    """Metrics registry, loop lag and health of one service. ``watchdog_seconds``: see ``Health``."""
 
-    ``conditions`` are what readiness waits for: the service is ready when each one is true.
-    """
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, *, watchdog_seconds: float = 30.0) -> None:
         self.registry = registry or CollectorRegistry()
         self.lag = LoopLag(self.registry)
-        self.conditions: dict[str, bool] = {}
-        self._server: asyncio.Server | None = None
+        self.health = Health(watchdog_seconds)
+        self._server: ProbeServer | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._stuck: dict[str, str] = {}
+
+    @property
+    def conditions(self) -> dict[str, bool]:
+        return self.health.conditions
 
     @property
     def ready(self) -> bool:
-        return bool(self.conditions) and all(self.conditions.values())
+        return self.health.ready
 
     async def serve(self, host: str, port: int) -> int:
         """Listen; returns the port (``port`` 0 picks one). Raises ``OSError`` if it is taken."""
-        self._server = await asyncio.start_server(self._answer, host, port)
-        chosen: int = self._server.sockets[0].getsockname()[1]
+        server = ProbeServer(self._page, self._tell)
+        chosen = await asyncio.to_thread(server.start, host, port)
+        self._server = server
         return chosen
 
     def start_lag_probe(self) -> None:
-        """Begin to measure the loop lag: once the service serves, so that model loading is not in the figure."""
+        """Begin to measure and to watch the event loop: once the service serves, so that model loading is not in the figure."""
         if self._probe is None:
             self._probe = asyncio.create_task(self.lag.run(), name="loop-lag")
+            thread = threading.get_ident()
+            self.health.watch("event loop", self.lag.blocked, lambda: _place(thread))
 
     async def close(self) -> None:
+        self.health.unwatch("event loop")
         if self._probe is not None:
             self._probe.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probe
         if self._server is not None:
-            self._server.close()
+            await asyncio.to_thread(self._server.close)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(5):
-                request = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].split(b" ")
-                path = request[1].split(b"?")[0].decode("latin-1") if len(request) > 1 else ""
-                status, kind, body = await self._page(path)
-                head = (
-                    f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-                )
-                writer.write(head.encode() + body)
-                await writer.drain()
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # a probe that hung up or sent no request: nothing to answer
-        finally:
-            writer.close()
+    def _tell(self) -> None:
+        """One log line when a part gets stuck and one when it gets on: after a restart they are all that is left."""
+        now = self.health.causes()
+        for name in now.keys() - self._stuck.keys():
+            structlog.get_logger().error("stuck", part=name, cause=now[name])
+        for name in self._stuck.keys() - now.keys():
+            structlog.get_logger().warning("no longer stuck", part=name)
+        self._stuck = now
 
-    async def _page(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+    def _page(self, path: str) -> Page:
         if path == "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, await _in_thread(lambda: generate_latest(self.registry))
+            return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
         if path == "/livez":
-            return HTTPStatus.OK, "text/plain", b"ok\n"
+            causes = self.health.causes()
+            return _json({"alive": not causes, "causes": causes}, good=not causes)
         if path == "/readyz":
-            status = HTTPStatus.OK if self.ready else HTTPStatus.SERVICE_UNAVAILABLE
-            return status, "application/json", json.dumps(self.conditions).encode()
+            answer = self.health.readiness()
+            return _json(answer, good=bool(answer["ready"]))
         if path == "/lag":
-            return HTTPStatus.OK, "application/json", await _in_thread(lambda: json.dumps(self.lag.summary()).encode())
+            return _json(self.lag.summary(), good=True)
         return HTTPStatus.NOT_FOUND, "text/plain", b"not found: try /metrics, /livez, /readyz or /lag\n"
 
 
-async def _in_thread(work: Callable[[], bytes]) -> bytes:
-    return await asyncio.to_thread(work)
+def _json(answer: Mapping[str, object], *, good: bool) -> Page:
+    status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, "application/json", json.dumps(answer).encode()
+
+
+def _place(thread: int) -> str:
+    """The line that a thread is at."""
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return ""
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} in {frame.f_code.co_name}"

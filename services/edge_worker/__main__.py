@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 
+from services.common.lifecycle import ignore_stop_signals
 from services.common.settings import ConfigError, load
 from services.common.telemetry import configure_logging
 from services.edge_worker.settings import EdgeSettings
@@ -20,6 +21,7 @@ def main() -> int:
         from services.edge_worker import app
 
         asyncio.run(app.run(settings))
+        ignore_stop_signals()
     except ConfigError as error:
         print(f"sluice edge-worker: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
         return 2

@@ -35,6 +35,7 @@ class Sender:
         self.events = client.verdicts(session)
         self._session, self._request, self._stats, self._client = session, request, stats, client
         self._tokenizer_hash, self._target = tokenizer_hash, target
+        self._generation = 0
         self._last: asyncio.Task[None] | None = None
 
     def announce(self, base: Sequence[int]) -> None:
@@ -78,7 +79,9 @@ class Sender:
             mode=request.mode,
             tokenizer_hash=self._tokenizer_hash,
             target=self._target,
+            generation=self._generation,
         )
+        self._generation += 1  # also where it is not known whether it arrived
         with suppress(LinkDown):  # the round that needs it opens again and counts the cause
             self._stats.payload_bytes += await self._client.open(message)
             self.opened = True

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 
+from services.common.lifecycle import ignore_stop_signals
 from services.common.settings import ConfigError, load
 from services.common.telemetry import configure_logging
 from services.verifier import app
@@ -19,6 +20,7 @@ def main() -> int:
         configure_logging("verifier", settings.log_level)
         os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)  # read when torch is imported, later
         asyncio.run(app.run(settings))
+        ignore_stop_signals()
     except ConfigError as error:
         print(f"sluice verifier: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
         return 2

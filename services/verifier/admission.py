@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.common.credentials import AuthError, Identity, Keyring
-from services.common.messages import MAX_MESSAGE_BYTES, Cancel, CandidateBatch, MessageError, Open, Verdict, decode
+from services.common.messages import MAX_MESSAGE_BYTES, Cancel, CandidateBatch, MessageError, Open, Verdict, read
 
 SessionMessage = Open | CandidateBatch | Cancel
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A message and who sent it."""
+    """A message, who sent it, and the schema version to answer in."""
 
     message: SessionMessage
     identity: Identity
+    schema: int
 
 
 def admit(keyring: Keyring, headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes) -> Admitted:
@@ -27,9 +28,9 @@ def admit(keyring: Keyring, headers: Iterable[tuple[str, bytes]], key: bytes | N
         identity = keyring.verify(headers, key or b"", value)
     except AuthError as error:
         raise MessageError(str(error)) from error
-    message = decode(value)
+    message, schema = read(value)
     if isinstance(message, Verdict):
         raise MessageError("a verdict among the candidates")
     if message.session != key:
         raise MessageError("the Kafka key is not the session of the message")
-    return Admitted(message, identity)
+    return Admitted(message, identity, schema)

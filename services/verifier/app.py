@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.common.credentials import Keyring, parse_masters, parse_revoked
-from services.common.lifecycle import stop_event
+from services.common.lifecycle import Phases, stop_event
 from services.common.outage import Link
 from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.verifier.budget import Budgets, Rate
 from services.verifier.dead_letter import DeadLetters
 from services.verifier.handler import RoundHandler
 from services.verifier.intake import Intake
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump
+from services.verifier.replies import Replies
 from services.verifier.scheduler import Limits, Scheduler
 from services.verifier.sessions import Sessions
 from services.verifier.settings import VerifierSettings
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 GIL_SWITCH_SECONDS = 0.001  # how long the engine thread may hold the interpreter while the event loop waits
 REDIS_PROBE_SECONDS = 3.0
+GOODBYE_SECONDS = 5.0  # beyond the drain budget, for a client that does not end in time
 
 
 @dataclass
@@ -53,7 +56,7 @@ async def run(settings: VerifierSettings) -> None:
     log = structlog.get_logger()
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     stop = stop_event()
-    telemetry = Telemetry()
+    telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
     telemetry.conditions.update(model=False, serving=True)
     try:
         port = await telemetry.serve(settings.metrics_host, settings.metrics_port)
@@ -109,11 +112,12 @@ async def _serve(
     stopping = asyncio.create_task(_until(stop))
     try:
         await asyncio.wait([intake, stopping, *helpers], return_when=asyncio.FIRST_COMPLETED)
-        telemetry.conditions["serving"] = False
+        with Phases(settings.drain_seconds).phase("readiness off"):
+            telemetry.conditions["serving"] = False
         for task in helpers:
             if task.done():
                 task.result()  # a helper ends by an error only
-        async with asyncio.timeout(settings.drain_seconds + 10):
+        async with asyncio.timeout(settings.drain_seconds + GOODBYE_SECONDS):
             await intake
     except TimeoutError:
         structlog.get_logger().warning("gave up waiting for Kafka; what is not committed will be redelivered")
@@ -140,9 +144,21 @@ def _assemble(
     pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
     dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
-    handler = RoundHandler(ready.target, store, redis, pump, dead_letters, metrics, remembered=4 * settings.slots)
+    handler = RoundHandler(
+        ready.target,
+        store,
+        Replies(store, redis, metrics),
+        pump,
+        _budgets(settings),
+        metrics,
+        remembered=4 * settings.slots,
+        context_bytes=settings.context_bytes,
+    )
     sessions = Sessions(handler, dead_letters)
-    intake = Intake(settings, Offsets(), sessions, pump, Link("kafka", telemetry), metrics, _keyring(settings))
+    links = (Link("kafka", telemetry), redis)
+    intake = Intake(settings, Offsets(), sessions, pump, links, metrics, _keyring(settings))
+    telemetry.health.watch("engine", pump.stalled)
+    telemetry.health.watch("poll loop", intake.stalled)
     return _Parts(sessions, dead_letters, intake, pump, store, redis)
 
 
@@ -152,6 +168,11 @@ async def _until(stop: asyncio.Event) -> None:
 
 def _keyring(settings: VerifierSettings) -> Keyring:
     return Keyring(parse_masters(settings.master_keys.get_secret_value()), parse_revoked(settings.revoked))
+
+
+def _budgets(settings: VerifierSettings) -> Budgets:
+    worker = Rate(settings.worker_tokens_per_second, settings.worker_burst_tokens)
+    return Budgets(worker, Rate(settings.tenant_tokens_per_second, settings.tenant_burst_tokens))
 
 
 def _lifetimes(settings: VerifierSettings) -> Lifetimes:

@@ -9,22 +9,28 @@ from services.common.codec import base_digest
 from services.common.messages import CandidateBatch, Open, Status, Verdict
 from services.common.speculative import Judged, SpanToken
 
+Refusal = tuple[Status, str]
+
 
 @dataclass(frozen=True)
 class Context:
-    """Constants of a session (``open``, without its ids) and the committed ``ids``.
+    """Constants of a session (``open``, without its ids) and the committed ``ids``, also ``packed``, with their ``digest``.
 
-    ``refusal`` is set where the session cannot be served: each round of it is answered with that status and reason.
+    ``tenant``: whose session it is. ``refusal`` is set where the session cannot be served: each round of it is answered with
+    that status and reason.
     """
 
     open: Open
     ids: list[int]
+    packed: bytes
     digest: bytes
-    refusal: tuple[Status, str] | None = None
+    tenant: str
+    refusal: Refusal | None = None
 
     @staticmethod
-    def of(message: Open, ids: list[int], refusal: tuple[Status, str] | None = None) -> Context:
-        return Context(message.model_copy(update={"ids": b""}), ids, base_digest(ids), refusal)
+    def of(message: Open, ids: list[int], tenant: str, refusal: Refusal | None = None) -> Context:
+        constants = message.model_copy(update={"ids": b""})
+        return Context(constants, ids, codec.pack_ids(ids), base_digest(ids), tenant, refusal)
 
     def matches(self, message: CandidateBatch) -> bool:
         """Is the round's base what is known here? A refused session has no base to compare."""
@@ -34,8 +40,9 @@ class Context:
 
     def after(self, kept: list[int], token: int | None) -> Context:
         """The context once ``kept`` span ids and the correction or bonus are committed."""
-        ids = self.ids + kept + ([] if token is None else [token])
-        return Context(self.open, ids, base_digest(ids))
+        new = kept + ([] if token is None else [token])
+        ids = self.ids + new
+        return Context(self.open, ids, self.packed + codec.pack_ids(new), base_digest(ids), self.tenant)
 
 
 @dataclass(frozen=True)
@@ -48,28 +55,42 @@ class Target:
     max_span_tokens: int
 
 
-def refuse_open(message: Open, ids: list[int], target: Target) -> tuple[Status, str] | None:
-    """Why a session cannot be served by this target, or None."""
+def read_open(message: Open, target: Target, context_bytes: int) -> tuple[list[int], Refusal | None]:
+    """The base that a session is opened with; or no ids and why this target cannot serve it.
+
+    ``context_bytes``: the longest base that is kept. Nothing long is unpacked before it is known to fit.
+    """
+    count = codec.count_ids(message.ids)
     if message.tokenizer_hash != target.tokenizer_hash:
-        return Status.TOKENIZER_MISMATCH, (
-            f"the device's tokenizer is {message.tokenizer_hash or 'not named'}, the target's is {target.tokenizer_hash}: "
-            "choose a draft and a target of one family"
+        shown = message.tokenizer_hash if message.tokenizer_hash.isprintable() else "unreadable"
+        return [], (
+            Status.TOKENIZER_MISMATCH,
+            f"the device's tokenizer is {shown or 'not named'}, the target's is {target.tokenizer_hash}: "
+            "choose a draft and a target of one family",
         )
-    if not ids:
-        return Status.INVALID, "a session without a prompt"
+    if count >= target.capacity_tokens:
+        return [], _invalid(f"a prompt of {count} tokens; this verifier's context is {target.capacity_tokens} tokens")
+    if len(message.ids) > context_bytes:
+        return [], _invalid(f"a prompt of {len(message.ids)} bytes; contexts of {context_bytes} bytes are kept")
+    try:
+        ids = message.base()
+    except codec.CodecError as error:
+        return [], _invalid(str(error))
+    if message.prompt_tokens > len(ids):
+        return [], _invalid(f"a prompt of {message.prompt_tokens} tokens in a base of {len(ids)}")
     if max(ids) >= target.vocabulary:
-        return Status.INVALID, f"a prompt with a token id of {target.vocabulary} or more"
-    if len(ids) >= target.capacity_tokens:
-        return Status.INVALID, f"a prompt of {len(ids)} tokens; this verifier's context is {target.capacity_tokens} tokens"
-    return None
+        return [], _invalid(f"a prompt with a token id of {target.vocabulary} or more")
+    return ids, None
+
+
+def _invalid(reason: str) -> Refusal:
+    return Status.INVALID, reason
 
 
 def refuse_round(message: CandidateBatch, span: list[SpanToken], target: Target) -> str:
     """Why a round cannot be judged by this target, or an empty string."""
     if not span and not message.want_bonus:
         return "an empty span without a bonus: nothing to judge"
-    if len(span) > target.max_span_tokens:
-        return f"a span of {len(span)} tokens; {target.max_span_tokens} are allowed"
     if any(t.d >= target.vocabulary or (t.x is not None and int(t.x.ids.max()) >= target.vocabulary) for t in span):
         return f"a span with a token id of {target.vocabulary} or more"
     if message.base_length + len(span) + message.want_bonus > target.capacity_tokens:

@@ -1,120 +1,162 @@
-"""What each message of a session does: the path from a candidate batch to its stored verdict."""
+"""What each message of a session does: the path from a candidate batch to its stored verdict.
+
+The handler returns None, or why the message goes to the dead letters. Where a round can be named, the device is answered
+whatever comes.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from services.common.messages import Cancel, CandidateBatch, Open, Status, Verdict
-from services.common.outage import Link
-from services.common.redis_client import TRANSIENT
+from services.common.codec import CodecError
+from services.common.messages import Cancel, CandidateBatch, Open, Status
 from services.common.speculative import SpanToken
 from services.verifier import context as rules
-from services.verifier.context import Context, Target
-from services.verifier.dead_letter import DeadLetters
+from services.verifier.budget import Budgets
+from services.verifier.context import Context, Refusal, Target
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.pump import Answer, ExpiredError, JudgeError, Pump
+from services.verifier.replies import Replies
 from services.verifier.scheduler import Round
 from services.verifier.sessions import Arrival
-from services.verifier.store import ContextStore
+from services.verifier.store import ContextStore, Put, Stored, Unsettled
 
-T = TypeVar("T")
+ANOTHERS = "another worker's session"
+CLOSED = "the session is closed"
 
 
 class RoundHandler:
-    """Called with one message of a session at a time. ``remembered`` sessions have their context in memory."""
+    """Called with one message of a session at a time. ``remembered`` sessions have their context in memory, none of them longer
+    than ``context_bytes``."""
 
     def __init__(
         self,
         target: Target,
         store: ContextStore,
-        redis: Link,
+        replies: Replies,
         pump: Pump,
-        dead_letters: DeadLetters,
+        budgets: Budgets,
         metrics: VerifierMetrics,
         *,
         remembered: int,
+        context_bytes: int,
     ) -> None:
         self._target = target
         self._store = store
-        self._redis = redis
+        self._replies = replies
         self._pump = pump
-        self._dead_letters = dead_letters
+        self._budgets = budgets
         self._metrics = metrics
         self._remembered = remembered
+        self._context_bytes = context_bytes
         self._contexts: OrderedDict[bytes, Context] = OrderedDict()
+        self._paid: OrderedDict[bytes, None] = OrderedDict()  # sessions whose base was charged when they were opened
 
-    async def __call__(self, arrival: Arrival) -> None:
+    async def __call__(self, arrival: Arrival) -> str | None:
         message = arrival.message
         if isinstance(message, Open):
-            await self._open(arrival, message)
-        elif isinstance(message, CandidateBatch):
-            await self._candidates(arrival, message)
-        else:
-            await self._cancel(arrival, message)
+            return await self._open(arrival, message)
+        if isinstance(message, CandidateBatch):
+            return await self._candidates(arrival, message)
+        return await self._cancel(arrival, message)
 
-    async def _open(self, arrival: Arrival, message: Open) -> None:
-        ids = message.base()
-        refused = rules.refuse_open(message, ids, self._target)
-        context = Context.of(message, [] if refused else ids, refused)
-        self._remember(arrival.session, context)
-        if refused is None:
-            self._pump.prompt(arrival.session, ids)
-        await self._insist(lambda: self._store.put_context(arrival.identity.worker, message.session, context))
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    async def _open(self, arrival: Arrival, message: Open) -> str | None:
+        identity = arrival.identity
+        tenant = identity.effective_tenant(message.tenant)
+        ids, refused = await self._admit(arrival, message, tenant)
+        context = Context.of(message, [] if refused else ids, tenant, refused)
+        put = await self._replies.insist(
+            lambda: self._store.put_context(identity.worker, message.session, context, arrival.origin)
+        )
+        if put in (Put.REPLAYED, Put.CLOSED):
+            return "replayed: an opening" if put is Put.REPLAYED else CLOSED
         if refused is not None:
-            await self._dead_letters.send(arrival.letter, refused[1])
+            self._contexts.pop(arrival.session, None)
+            return _set_aside(refused)
+        if put is Put.WRITTEN:
+            self._remember(arrival.session, context)
+            self._pay(arrival.session)
+            self._pump.prompt(arrival.session, ids)
+        return None
 
-    async def _cancel(self, arrival: Arrival, message: Cancel) -> None:
+    async def _admit(self, arrival: Arrival, message: Open, tenant: str) -> tuple[list[int], Refusal | None]:
+        """The session's base; or none and why its rounds will be refused."""
+        if not await self._replies.insist(lambda: self._store.claim(arrival.identity, message.session)):
+            return [], (Status.INVALID, ANOTHERS)
+        ids, refused = rules.read_open(message, self._target, self._context_bytes)
+        return ids, refused or self._over_budget(arrival, tenant, len(ids))
+
+    async def _cancel(self, arrival: Arrival, message: Cancel) -> str | None:
+        identity = arrival.identity
         self._contexts.pop(arrival.session, None)
         self._pump.release(arrival.session)
-        await self._insist(lambda: self._store.drop_context(arrival.identity.worker, message.session))
+        put = await self._replies.insist(lambda: self._store.cancel(identity.worker, message.session, arrival.origin))
+        if put is Put.CLOSED:
+            return CLOSED
+        if put is Put.UNKNOWN and await self._anothers(arrival):
+            return ANOTHERS
+        return None
 
-    async def _candidates(self, arrival: Arrival, message: CandidateBatch) -> None:
+    # -- rounds -------------------------------------------------------------------------------------------------------
+
+    async def _candidates(self, arrival: Arrival, message: CandidateBatch) -> str | None:
+        try:
+            span = message.tokens(self._target.max_span_tokens)
+        except CodecError as error:
+            return await self._invalid(arrival, message, str(error))
         deadline = arrival.appended + message.ttl_ms / 1000
         if time.time() >= deadline:
             await self._expired(arrival, message)
-            return
-        span = message.tokens()
+            return None
         context = self._contexts.get(arrival.session)
         if context is None or not context.matches(message):
-            context = await self._look_up(arrival, message, context, span)
-            if context is None:
-                return  # answered already
+            found = await self._look_up(arrival, message, span, known=context is not None)
+            if not isinstance(found, Context):
+                return found  # answered already
+            context = found
         if context.refusal is not None:
-            await self._refuse(arrival, message, *context.refusal)
-            return
-        reason = rules.refuse_round(message, span, self._target)
-        if reason:
-            await self._refuse(arrival, message, Status.INVALID, reason)
-            await self._dead_letters.send(arrival.letter, reason)
-            return
-        await self._judge(arrival, message, context, span, deadline)
+            await self._replies.refuse(arrival, message, *context.refusal)
+            return _set_aside(context.refusal)
+        if reason := self._refuse_round(message, span, context):
+            return await self._invalid(arrival, message, reason)
+        if over := self._over_budget(arrival, context.tenant, len(span) + message.want_bonus):
+            await self._replies.refuse(arrival, message, *over)
+            return None
+        return await self._judge(arrival, message, context, span, deadline)
 
     async def _look_up(
-        self, arrival: Arrival, message: CandidateBatch, known: Context | None, span: list[SpanToken]
-    ) -> Context | None:
-        """The round's context from Redis; or None, once a stored verdict or a refusal has been sent instead."""
-        found = await self._insist(lambda: self._store.find(arrival.identity.worker, message.session, message.round))
-        context = found.context
+        self, arrival: Arrival, message: CandidateBatch, span: list[SpanToken], *, known: bool
+    ) -> Context | str | None:
+        """The round's context from Redis; or, once it has been answered, why it is set aside, if it is."""
+        identity = arrival.identity
+        found = await self._replies.insist(lambda: self._store.find(identity.worker, message.session, message.round))
+        context, stored = found.context, found.stored
         if context is not None and context.matches(message):
-            self._remember(arrival.session, context)
+            if context.refusal is None:
+                self._remember(arrival.session, context)
             return context
-        if found.verdict is not None and found.verdict.base_length >= message.base_length:
-            await self._resend(arrival, message, found.verdict)
-            return None
-        if context is None and known is None:
-            await self._refuse(arrival, message, Status.CONTEXT_LOST, "no verifier knows this session: send Open with all ids")
+        if stored is not None and stored.verdict.base_length >= message.base_length:
+            return await self._replies.resend(arrival, message, stored)
+        if found.closed is not None:
+            await self._replies.refuse(arrival, message, Status.INVALID, CLOSED)
+            return CLOSED if arrival.origin.after(found.closed) else None
+        if context is None and await self._anothers(arrival):
+            return await self._invalid(arrival, message, ANOTHERS)
+        if reason := rules.refuse_round(message, span, self._target):
+            return await self._invalid(arrival, message, reason)
+        if context is None and not known:
+            reason = "no verifier knows this session: send Open with all ids"
+            await self._replies.refuse(arrival, message, Status.CONTEXT_LOST, reason)
         else:
-            await self._refuse(
-                arrival, message, Status.STALE_BASE, "the base differs from the one known here: send Open with all ids"
-            )
+            await self._stale(arrival, message)
         return None
 
     async def _judge(
         self, arrival: Arrival, message: CandidateBatch, context: Context, span: list[SpanToken], deadline: float
-    ) -> None:
+    ) -> str | None:
         opened = context.open
         item = Round(
             arrival.session, context.ids, span, opened.sampling, opened.seed, message.round, message.want_bonus, deadline
@@ -123,50 +165,77 @@ class RoundHandler:
             answer = await self._pump.judge(item)
         except ExpiredError:
             await self._expired(arrival, message)
-            return
+            return None
         except JudgeError as error:
-            await self._refuse(arrival, message, Status.INVALID, str(error))
-            await self._dead_letters.send(arrival.letter, str(error))
-            return
+            return await self._invalid(arrival, message, str(error))
+        if self._paid.pop(arrival.session, False) is False:  # its prefix has gone from the cache and had to be fed again
+            self._budgets.charge(arrival.identity.worker, context.tenant, item.missing, time.monotonic())
         judged = answer.judged
         after = context.after([t.d for t in span[: judged.kept]], judged.token)
         queue = max(0.0, answer.started - arrival.appended)
         verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds)
-        before = await self._insist(lambda: self._store.settle(arrival.identity.worker, verdict, after))
+        worker, origin = arrival.identity.worker, arrival.origin
+        before = await self._replies.insist(
+            lambda: self._store.settle(worker, verdict, context.digest, after, origin, arrival.schema)
+        )
         if before is None:
             self._remember(arrival.session, after)
             self._count(span, answer, queue)
+            return None
+        return await self._lost(arrival, message, context, span, before)
+
+    async def _lost(
+        self, arrival: Arrival, message: CandidateBatch, context: Context, span: list[SpanToken], before: Stored | Unsettled
+    ) -> str | None:
+        """Another verifier was first, or the session has gone on without this round: what stands in Redis stands."""
+        self._metrics.lost_races.inc()
+        if isinstance(before, Stored):
+            after = rules.follows(before.verdict, context, span)
+            if after is None:
+                self._contexts.pop(arrival.session, None)
+                return await self._invalid(arrival, message, "this round was judged before with another span")
+            self._remember(arrival.session, after)  # slots follow their session's ids: this rolls back to the stored verdict
+            return await self._replies.resend(arrival, message, before)
+        self._contexts.pop(arrival.session, None)
+        if before is Unsettled.CLOSED:
+            await self._replies.refuse(arrival, message, Status.INVALID, CLOSED)
         else:
-            await self._adopt(arrival, message, context, span, before)
+            await self._stale(arrival, message)
+        return None
 
-    async def _adopt(
-        self, arrival: Arrival, message: CandidateBatch, context: Context, span: list[SpanToken], before: Verdict
-    ) -> None:
-        """The round had its verdict already: deliver that one, and go on from it."""
-        after = rules.follows(before, context, span)
-        if after is None:
-            await self._refuse(arrival, message, Status.INVALID, "this round was judged before with another span")
-            return
-        self._remember(arrival.session, after)
-        await self._insist(lambda: self._store.put_context(arrival.identity.worker, message.session, after))
-        await self._resend(arrival, message, before)
+    # -- parts --------------------------------------------------------------------------------------------------------
 
-    async def _resend(self, arrival: Arrival, message: CandidateBatch, stored: Verdict) -> None:
-        self._metrics.resent.inc()
-        verdict = stored.model_copy(update={"attempt": message.attempt})
-        await self._insist(lambda: self._store.send(arrival.identity.worker, verdict))
+    def _refuse_round(self, message: CandidateBatch, span: list[SpanToken], context: Context) -> str:
+        if len(context.packed) + len(message.span) + 5 > self._context_bytes:
+            return f"base and span exceed the {self._context_bytes} bytes of a context"
+        return rules.refuse_round(message, span, self._target)
+
+    def _over_budget(self, arrival: Arrival, tenant: str, tokens: int) -> Refusal | None:
+        over = self._budgets.spend(arrival.identity.worker, tenant, tokens, time.monotonic())
+        if over is None:
+            return None
+        self._metrics.over_budget.labels(over.scope).inc()
+        return Status.OVERLOADED, over.reason
+
+    async def _anothers(self, arrival: Arrival) -> bool:
+        return await self._replies.insist(lambda: self._store.is_anothers(arrival.identity, arrival.message.session))
+
+    async def _invalid(self, arrival: Arrival, message: CandidateBatch, reason: str) -> str:
+        await self._replies.refuse(arrival, message, Status.INVALID, reason)
+        return reason
+
+    async def _stale(self, arrival: Arrival, message: CandidateBatch) -> None:
+        reason = "the base differs from the one known here: send Open with all ids"
+        await self._replies.refuse(arrival, message, Status.STALE_BASE, reason)
 
     async def _expired(self, arrival: Arrival, message: CandidateBatch) -> None:
         self._metrics.expired.inc()
-        await self._refuse(arrival, message, Status.EXPIRED, f"older than its time to live of {message.ttl_ms} ms")
+        await self._replies.refuse(arrival, message, Status.EXPIRED, f"older than its time to live of {message.ttl_ms} ms")
 
-    async def _refuse(self, arrival: Arrival, message: CandidateBatch, status: Status, reason: str) -> None:
-        self._metrics.rounds.labels(status.value).inc()
-        verdict = rules.refusal(message, status, reason)
-        await self._insist(lambda: self._store.send(arrival.identity.worker, verdict))
-
-    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._redis.insist(operation, TRANSIENT)
+    def _pay(self, session: bytes) -> None:
+        self._paid[session] = None
+        if len(self._paid) > self._remembered:
+            self._paid.popitem(last=False)
 
     def _remember(self, session: bytes, context: Context) -> None:
         self._contexts[session] = context
@@ -183,3 +252,8 @@ class RoundHandler:
         metrics.tokens.labels("accepted").inc(judged.kept - skipped)
         if judged.token is not None:
             metrics.tokens.labels("corrected" if judged.corrected else "bonus").inc()
+
+
+def _set_aside(refused: Refusal) -> str | None:
+    """Why a message of a session that is refused goes to the dead letters: not where it only came at a bad time."""
+    return refused[1] if refused[0] is not Status.OVERLOADED else None

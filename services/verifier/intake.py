@@ -1,26 +1,25 @@
-"""The Kafka side: reads messages, commits what is finished, hands partitions over in order."""
+"""The Kafka side: reads messages in turn from each partition, as many as there is room for, and never stops polling."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from collections.abc import Collection
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from services.common.credentials import Keyring
-from services.common.embedded_kafka import PatientRoundRobin
-from services.common.kafka import client_options
 from services.common.keys import CANDIDATES_TOPIC
-from services.common.lifecycle import Backoff, settled
+from services.common.lifecycle import Backoff, Phases
 from services.common.messages import MessageError
 from services.common.outage import Link
+from services.verifier import consumer as clients
 from services.verifier.admission import admit
+from services.verifier.commits import Commits
 from services.verifier.dead_letter import Letter
+from services.verifier.handover import Handover, until
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump
@@ -28,14 +27,19 @@ from services.verifier.sessions import Arrival, Sessions
 from services.verifier.settings import VerifierSettings
 
 POLL_MS = 100
-MAX_RECORDS = 128
+MAX_RECORDS = 64  # in one go: decoding them must not hold the event loop
 PROBE_SECONDS = 3.0
+GUARD_SECONDS = 0.5
 LEAVE_SECONDS = 5.0
-_MARGIN_MS = 10_000  # a rebalance waits for the drain budget and this much more
+START_SECONDS = 5.0  # of joining the group, until the question is asked whether that can work
 
 
-class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One consumer at a time, built anew after an error it cannot recover from."""
+class LostConsumerError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
+    """The client does not come back by itself."""
+
+
+class Intake:
+    """One consumer at a time, built anew after an error it cannot recover from and when it makes no progress."""
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         offsets: Offsets,
         sessions: Sessions,
         pump: Pump,
-        kafka: Link,
+        links: tuple[Link, Link],
         metrics: VerifierMetrics,
         keyring: Keyring,
     ) -> None:
@@ -51,168 +55,208 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._offsets = offsets
         self._sessions = sessions
         self._pump = pump
-        self._kafka = kafka
+        self._kafka, _ = links
         self._metrics = metrics
         self._keyring = keyring
-        self._consumer: AIOKafkaConsumer | None = None
+        self._commits = Commits(offsets, settings.commit_interval_ms / 1000)
+        self._handover = Handover(offsets, sessions, pump, self._commits, links, metrics, settings.drain_seconds)
+        self._draining = False
+        self._turn = 0
+        self._polled = 0.0  # monotonic seconds of the last time that the poll loop came round; 0 while there is none
         self._log = structlog.get_logger()
+
+    def stalled(self) -> float:
+        """Seconds since the poll loop last came round, while Kafka answers and no rebalance keeps it; else 0."""
+        if not self._polled or not self._kafka.up or self._handover.waiting():
+            return 0.0
+        return time.monotonic() - self._polled
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until ``stop``, then drain within the budget, commit and leave the group."""
         backoff = Backoff()
         while not stop.is_set():
-            consumer = self._build()
-            helpers: list[asyncio.Task[None]] = []
+            consumer = clients.build(self._settings, self._handover)
             try:
-                await _unless(stop, consumer.start())
-                if not stop.is_set():
-                    self._consumer = consumer
-                    self._kafka.good()
+                if await self._start(consumer, stop):
                     backoff.reset()
-                    helpers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._probe(consumer))]
-                    await _unless(stop, self._poll(consumer, stop))
-                    await self._drain(self._settings.drain_seconds)
+                    await self._serve(consumer, stop)
+            except LostConsumerError as error:
+                self._metrics.rebuilt.inc()
+                self._log.error("the consumer is built anew", error=str(error))
             except (KafkaError, OSError) as error:
-                self._kafka.bad(error)
+                await self._complain(error)
             finally:
-                for task in helpers:
-                    task.cancel()
-                await asyncio.gather(*helpers, return_exceptions=True)
                 await self._leave(consumer)
             if not stop.is_set():
                 await backoff.sleep()
 
-    def _build(self) -> AIOKafkaConsumer:
-        s = self._settings
-        consumer = AIOKafkaConsumer(
-            **client_options(s.kafka_link),
-            group_id=s.group_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=s.fetch_wait_ms,
-            max_partition_fetch_bytes=s.fetch_bytes,
-            session_timeout_ms=s.session_timeout_ms,
-            heartbeat_interval_ms=s.session_timeout_ms // 4,
-            rebalance_timeout_ms=int(s.drain_seconds * 1000) + _MARGIN_MS,
-            partition_assignment_strategy=(PatientRoundRobin if s.embedded else RoundRobinPartitionAssignor,),
-        )
-        consumer.subscribe([CANDIDATES_TOPIC], listener=self)
-        return consumer
+    async def _start(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> bool:
+        """Whether it has joined the group; not, if ``stop`` came first."""
+        starting, stopping = asyncio.ensure_future(consumer.start()), asyncio.ensure_future(stop.wait())
+        try:
+            end = time.monotonic() + clients.rebalance_seconds(self._settings) + START_SECONDS
+            while time.monotonic() < end:
+                done, _ = await asyncio.wait({starting, stopping}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if starting in done:
+                    starting.result()
+                    self._kafka.good()
+                    return True
+                if stopping in done:
+                    return False
+                if reason := await clients.explain(self._settings):  # it waits for ever for a topic that does not exist
+                    self._kafka.bad(reason)
+            raise LostConsumerError("it did not join the group in time")
+        finally:
+            stopping.cancel()
+            starting.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
 
-    async def _poll(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+    async def _serve(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        self._commits.consumer = consumer
+        self._polled = time.monotonic()
+        work = [self._poll(consumer), self._guard(), self._probe(consumer), self._commits.run()]
+        tasks = [asyncio.create_task(coroutine) for coroutine in work]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            _raise_first(tasks)
+            await self._finish(consumer, tasks[0])
+        finally:
+            for task in (stopping, *tasks):
+                task.cancel()
+            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+
+    async def _finish(self, consumer: AIOKafkaConsumer, polling: asyncio.Task[None]) -> None:
+        """The orderly stop. Polling goes on until what has been read is done: it keeps the membership."""
+        phases = Phases(self._settings.drain_seconds)
+        reserve = min(2.0, self._settings.drain_seconds / 4)  # for the last commit and for leaving
+        with phases.phase("pause"):
+            self._draining = True
+            consumer.pause(*consumer.assignment())
+        with phases.phase("drain"):
+            await until(lambda: polling.done() or (self._pump.idle and not self._offsets.queued), phases.left - reserve)
+        with phases.phase("store"):
+            stored = await until(lambda: polling.done() or not self._offsets.unfinished, max(0.0, phases.left - reserve))
+        if not stored:
+            self._log.warning("drain budget is over; the rest will be redelivered", messages=self._offsets.unfinished)
+        with phases.phase("commit"):
+            await self._commits.commit(max(0.5, phases.left / 2))
+        with phases.phase("leave"):
+            await self._leave(consumer, max(0.5, phases.left))
+
+    async def _leave(self, consumer: AIOKafkaConsumer, seconds: float = LEAVE_SECONDS) -> None:
+        if self._commits.consumer is consumer:
+            self._commits.consumer = None
+            self._polled = 0.0
+            await self._sessions.fence(self._offsets.partitions)
+            self._handover.leave()
+        failure = await clients.put_away(consumer, seconds)
+        if failure is not None:
+            self._log.info("left the group without a goodbye", error=type(failure).__name__)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        """Full or not, it polls: that keeps the membership."""
         paused = False
-        while not stop.is_set():
-            batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)
-            for records in batches.values():
-                for record in records:
-                    self._accept(record)
-            queued = self._offsets.unfinished
-            self._metrics.queued.set(queued)
-            full = queued >= (self._settings.max_queued if not paused else self._settings.max_queued // 2)
-            if full:
-                consumer.pause(*consumer.assignment())  # also those assigned meanwhile
-            elif paused:
-                consumer.resume(*consumer.paused())
-            paused = full
+        while True:
+            room = self._room(paused)
+            paused = not room
+            self._switch(consumer, paused)
+            if not await self._read(consumer, room):
+                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, min(room, MAX_RECORDS)))
+                self._accept(batches.values())
+            self._polled = time.monotonic()
+            await asyncio.sleep(0)
 
-    def _accept(self, record: ConsumerRecord) -> None:
-        ticket = self._offsets.deliver(record.partition, record.offset)
-        letter = Letter(record.key, record.value or b"", record.partition, record.offset)
+    async def _read(self, consumer: AIOKafkaConsumer, room: int) -> int:
+        """A share of what has been fetched of each partition, so that a full one does not starve the others; how many."""
+        owned = sorted(consumer.assignment())
+        if not room or not owned:
+            return 0
+        self._turn += 1
+        share = max(1, min(room, MAX_RECORDS) // len(owned))
+        count = 0
+        for at in range(len(owned)):
+            if count >= room:
+                break
+            tp = owned[(self._turn + at) % len(owned)]
+            batches = await consumer.getmany(tp, timeout_ms=0, max_records=share)
+            count += self._accept(batches.values())
+        return count
+
+    def _room(self, paused: bool) -> int:
+        """How many messages may be read now: 0 when full, and then until it is half empty."""
+        settings, offsets = self._settings, self._offsets
+        scale = 0.5 if paused else 1.0
+        queued = offsets.unfinished
+        self._metrics.queued.set(queued)
+        room = int(settings.max_queued * scale) - queued
+        if self._draining or room <= 0 or offsets.unfinished_bytes >= settings.max_queued_bytes * scale:
+            return 0
+        return settings.max_queued - queued
+
+    @staticmethod
+    def _switch(consumer: AIOKafkaConsumer, paused: bool) -> None:
+        if paused:
+            consumer.pause(*(consumer.assignment() - consumer.paused()))  # also those assigned meanwhile
+        else:
+            consumer.resume(*consumer.paused())
+
+    def _accept(self, batches: Collection[list[ConsumerRecord]]) -> int:
+        for records in batches:
+            for record in records:
+                self._take(record)
+        return sum(map(len, batches))
+
+    def _take(self, record: ConsumerRecord) -> None:
+        value = record.value or b""
+        ticket = self._offsets.deliver(record.partition, record.offset, len(value))
+        letter = Letter(record.key, value, record.partition, record.offset)
         try:
             admitted = admit(self._keyring, record.headers, record.key, letter.value)
         except MessageError as error:
             self._sessions.set_aside(letter, ticket, str(error))
             return
         appended = record.timestamp / 1000 if record.timestamp and record.timestamp > 0 else time.time()
-        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended))
+        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended, admitted.schema))
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Drain first, fence second: work that has begun is finished, stored and committed before the partition goes."""
-        partitions = [tp.partition for tp in revoked]
-        try:
-            self._offsets.close(partitions)
-            for session in self._sessions.of(partitions):
-                self._pump.withdraw(session)
-            await self._wait(lambda: self._offsets.running(partitions) == 0, self._settings.drain_seconds)
-            await self._commit()
-        finally:
-            self._offsets.forget(partitions)
-            self._metrics.partitions.set(0)
+    # -- watching -----------------------------------------------------------------------------------------------------
 
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self._metrics.partitions.set(len(assigned))
-        self._metrics.rebalances.inc()
-        self._kafka.good()
-        self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
-
-    async def _drain(self, budget: float) -> None:
-        """Finish what has been read."""
-        left = await self._wait(lambda: self._offsets.unfinished == 0, budget)
-        if not left:
-            self._log.warning("drain budget is over; the rest will be redelivered", messages=self._offsets.unfinished)
-
-    @staticmethod
-    async def _wait(condition: Callable[[], bool], budget: float) -> bool:
-        end = time.monotonic() + budget
-        while not condition():
-            if time.monotonic() > end:
-                return False
-            await asyncio.sleep(0.005)
-        return True
-
-    async def _leave(self, consumer: AIOKafkaConsumer) -> None:
-        if self._consumer is consumer:
-            await self._commit()
-            self._consumer = None
-            partitions = self._offsets.partitions
-            self._offsets.close(partitions)
-            self._offsets.forget(partitions)
-        self._metrics.partitions.set(0)
-        failure = await settled(consumer.stop(), LEAVE_SECONDS)
-        if failure is not None:
-            self._log.info("left the group without a goodbye", error=type(failure).__name__)
-
-    async def _commit_loop(self) -> None:
+    async def _guard(self) -> None:
+        """aiokafka can leave a consumer for dead and tell nobody (its issues 720, 764, 1187)."""
         while True:
-            await asyncio.sleep(self._settings.commit_interval_ms / 1000)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        offsets = self._offsets.to_commit()
-        if self._consumer is None or not offsets:
-            return
-        try:
-            async with asyncio.timeout(5):
-                await self._consumer.commit({TopicPartition(CANDIDATES_TOPIC, p): o for p, o in offsets.items()})
-        except (KafkaError, IllegalStateError, TimeoutError) as error:
-            # During a rebalance or an outage: what is not committed is delivered again, and answered from the store.
-            self._log.info("commit postponed", error=type(error).__name__)
-        else:
-            self._offsets.committed(offsets)
+            await asyncio.sleep(GUARD_SECONDS)
+            waiting, silent = self._handover.waiting(), time.monotonic() - self._polled
+            if waiting > clients.rebalance_seconds(self._settings):
+                raise LostConsumerError(f"without partitions for {waiting:.0f} s after it gave them up")
+            if not waiting and silent > self._settings.watchdog_seconds / 2:
+                raise LostConsumerError(f"its poll did not return for {silent:.0f} s")
 
     async def _probe(self, consumer: AIOKafkaConsumer) -> None:
         """aiokafka reconnects by itself and tells nobody: ask, so that readiness and the log tell the truth."""
         while True:
             await asyncio.sleep(PROBE_SECONDS)
+            partitions = consumer.partitions_for_topic(CANDIDATES_TOPIC) or ()
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await consumer.topics()
+                    if not partitions:
+                        raise LostConsumerError("the topic has gone")
+                    await consumer.end_offsets([TopicPartition(CANDIDATES_TOPIC, min(partitions))])
             except (KafkaError, OSError, TimeoutError) as error:
-                self._kafka.bad(error)
+                await self._complain(error)
             else:
                 self._kafka.good()
 
+    async def _complain(self, error: BaseException) -> None:
+        """The cause is looked for once in each outage."""
+        self._kafka.bad(error if self._kafka.told else await clients.explain(self._settings, error))
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """``work``, given up when ``stop`` comes and it does not end soon: a client may block while the broker is away."""
-    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await asyncio.wait({task}, timeout=10 * POLL_MS / 1000)
+
+def _raise_first(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Whatever has ended one of ``tasks``; a client's own task that was cancelled under our hands counts as an error too."""
+    for task in tasks:
         if task.done():
+            if task.cancelled():
+                raise LostConsumerError("the client was cancelled from within")
             task.result()
-    finally:
-        stopping.cancel()
-        task.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)

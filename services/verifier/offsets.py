@@ -27,6 +27,7 @@ class Ledger:
     delivered: deque[int] = field(default_factory=deque)
     done: set[int] = field(default_factory=set)
     last: int = -1
+    sizes: dict[int, int] = field(default_factory=dict)  # bytes of the messages that are not finished
     running: int = 0
     closed: bool = False
     next_offset: int | None = None  # what to commit: one past the last of the finished run
@@ -39,8 +40,9 @@ class Offsets:
     def __init__(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
 
-    def deliver(self, partition: int, offset: int) -> Ticket:
-        """A message has been read. Going back in a partition means that it was assigned anew: a new ledger begins."""
+    def deliver(self, partition: int, offset: int, size: int = 0) -> Ticket:
+        """A message of ``size`` bytes has been read. Going back in a partition means that it was assigned anew: a new ledger
+        begins."""
         ledger = self._ledgers.get(partition)
         if ledger is None or offset <= ledger.last:
             if ledger is not None:
@@ -48,6 +50,7 @@ class Offsets:
             ledger = self._ledgers[partition] = Ledger(partition)
         ledger.last = offset
         ledger.delivered.append(offset)
+        ledger.sizes[offset] = size
         return Ticket(ledger, offset)
 
     @staticmethod
@@ -69,6 +72,7 @@ class Offsets:
         ledger = ticket.ledger
         ledger.running -= 1
         ledger.done.add(ticket.offset)
+        ledger.sizes.pop(ticket.offset, None)
         while ledger.delivered and ledger.delivered[0] in ledger.done:
             offset = ledger.delivered.popleft()
             ledger.done.discard(offset)
@@ -107,6 +111,16 @@ class Offsets:
     def unfinished(self) -> int:
         """Messages read and not finished, over all partitions."""
         return sum(len(ledger.delivered) - len(ledger.done) for ledger in self._ledgers.values())
+
+    @property
+    def queued(self) -> int:
+        """Messages read on which no work has begun."""
+        return self.unfinished - sum(ledger.running for ledger in self._ledgers.values())
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes of the messages read and not finished."""
+        return sum(sum(ledger.sizes.values()) for ledger in self._ledgers.values())
 
     @property
     def partitions(self) -> list[int]:

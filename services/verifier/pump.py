@@ -52,10 +52,12 @@ class Pump:
         self._fresh: list[Round] = []
         self._released: list[bytes] = []
         self._wake = asyncio.Event()
+        self._progress = time.monotonic()
         self._log = structlog.get_logger()
 
     def prompt(self, session: bytes, ids: list[int]) -> None:
         """Feed ``ids`` ahead of the session's next round, when there is time."""
+        self._begin()
         self._scheduler.add_prompt(session, ids, time.time())
         self._wake.set()
 
@@ -71,12 +73,27 @@ class Pump:
 
     async def judge(self, item: Round) -> Answer:
         """The judgement of a round. Raises ``ExpiredError``, ``WithdrawnError`` or ``JudgeError``."""
+        self._begin()
         self._scheduler.add_round(item)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[item] = future
         self._fresh.append(item)
         self._wake.set()
-        return await future
+        try:
+            return await future
+        finally:  # cancelled: the session's next round must find the queue without this one
+            if self._scheduler.withdraw(item):
+                self._waiting.pop(item, None)
+
+    @property
+    def idle(self) -> bool:
+        """No round is queued or in a pass."""
+        return not self._waiting
+
+    def stalled(self) -> float:
+        """Seconds since the last step, while there is something to do; else 0. The engine at work is asked as well."""
+        queued = time.monotonic() - self._progress if len(self._scheduler) else 0.0
+        return max(queued, self._thread.stalled())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -96,6 +113,11 @@ class Pump:
             elif not len(self._scheduler):
                 self._wake.clear()
             self._metrics.slots_used.set(len(self._slots))
+            self._progress = time.monotonic()
+
+    def _begin(self) -> None:
+        if not len(self._scheduler):
+            self._progress = time.monotonic()
 
     def _withdraw(self, session: bytes) -> None:
         item = self._scheduler.discard(session)
@@ -104,12 +126,15 @@ class Pump:
 
     def _count_lookups(self) -> None:
         for item in self._fresh:
-            if self._slots.valid(item.session, item.base):
+            valid = self._slots.valid(item.session, item.base)
+            item.missing = len(item.base) - valid
+            if valid:
                 self._metrics.hits.inc()
             else:
                 self._metrics.misses.inc()
                 if item.number:
                     self._metrics.rebuilds.inc()
+                    self._metrics.rebuilt_tokens.inc(len(item.base))
         self._fresh.clear()
 
     async def _verify(self, rounds: list[Round]) -> None:

@@ -42,6 +42,7 @@ class Round:
     number: int
     want_bonus: bool
     deadline: float
+    missing: int = 0  # ids of the base that were not in the cache when the round came
 
     @property
     def rows(self) -> int:
@@ -101,6 +102,13 @@ class Scheduler:
         """Forget what the session has queued; returns its round, if it had one."""
         self._prompts.pop(session, None)
         return self._rounds.pop(session, None)
+
+    def withdraw(self, item: Round) -> bool:
+        """Take this very round out of the queue; false if it is not there (any more)."""
+        if self._rounds.get(item.session) is not item:
+            return False
+        del self._rounds[item.session]
+        return True
 
     def __len__(self) -> int:
         return len(self._rounds) + len(self._prompts)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common.telemetry import LoopLag, Telemetry
@@ -14,14 +16,19 @@ from services.common.telemetry import LoopLag, Telemetry
 async def test_health_metrics_and_lag() -> None:
     telemetry = Telemetry()
     telemetry.conditions.update(model=True, kafka=False)
+    telemetry.health.reasons["kafka"] = "away"
     port = await telemetry.serve("127.0.0.1", 0)
     telemetry.start_lag_probe()
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/livez")).json() == {"alive": True, "causes": {}}
             unready = await client.get("/readyz")
             assert unready.status_code == 503
-            assert unready.json() == {"model": True, "kafka": False}
+            assert unready.json() == {
+                "ready": False,
+                "conditions": {"model": True, "kafka": False},
+                "reasons": {"kafka": "away"},
+            }
             telemetry.conditions["kafka"] = True
             assert (await client.get("/readyz")).status_code == 200
             await asyncio.sleep(0.1)
@@ -56,3 +63,56 @@ async def test_a_silent_client_does_not_hold_the_server() -> None:
     assert (await reader.read(100)).startswith(b"HTTP/1.1 404")
     writer.close()
     await telemetry.close()
+
+
+async def test_livez_says_which_part_is_stuck_and_recovers() -> None:
+    telemetry = Telemetry(watchdog_seconds=0.2)
+    seconds = 0.0
+    telemetry.health.watch("engine", lambda: seconds, lambda: "a pass")
+    port = await telemetry.serve("127.0.0.1", 0)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/livez")).status_code == 200
+            seconds = 7.0
+            answer = await client.get("/livez")
+            assert answer.status_code == 503
+            said = "no progress for 7 s although there is work: a pass"
+            assert answer.json() == {"alive": False, "causes": {"engine": said}}
+            seconds = 0.0
+            assert (await client.get("/livez")).status_code == 200
+    finally:
+        await telemetry.close()
+
+
+async def test_a_stuck_event_loop_is_told_while_it_is_stuck() -> None:
+    """The answer comes from another thread; the loop itself could not give it."""
+    telemetry = Telemetry(watchdog_seconds=0.2)
+    port = await telemetry.serve("127.0.0.1", 0)
+    telemetry.start_lag_probe()
+    await asyncio.sleep(0.05)
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        time.sleep(0.4)
+        answers.append(httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()  # the loop is blocked on purpose
+    try:
+        assert answers[0].status_code == 503
+        assert "threading.py" in answers[0].json()["causes"]["event loop"]
+        await asyncio.sleep(0.05)
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+    finally:
+        await telemetry.close()
+
+
+async def test_a_taken_port_is_told() -> None:
+    first, second = Telemetry(), Telemetry()
+    port = await first.serve("127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        await second.serve("127.0.0.1", port)
+    await second.close()
+    await first.close()

@@ -1,0 +1,112 @@
+"""Partitions come and go: drain first, fence second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from services.common.outage import Link
+from services.verifier.commits import Commits
+from services.verifier.metrics import VerifierMetrics
+from services.verifier.offsets import Offsets
+from services.verifier.pump import Pump
+from services.verifier.sessions import Sessions
+
+OUTAGE_SECONDS = 1.0  # Redis away: nothing can be stored, so the others of the group are not kept waiting for it
+
+
+class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """What a member does when it loses partitions and gets some. An eager rebalance takes all of them, whoever joins or leaves.
+
+    ``drain_seconds`` bounds how long it keeps the group waiting for work that has begun; what has not is for the next owner.
+    """
+
+    def __init__(
+        self,
+        offsets: Offsets,
+        sessions: Sessions,
+        pump: Pump,
+        commits: Commits,
+        links: tuple[Link, Link],
+        metrics: VerifierMetrics,
+        drain_seconds: float,
+    ) -> None:
+        self._offsets = offsets
+        self._sessions = sessions
+        self._pump = pump
+        self._commits = commits
+        self._kafka, self._redis = links
+        self._metrics = metrics
+        self._drain_seconds = drain_seconds
+        self._since: float | None = None  # monotonic seconds since when this member waits for partitions
+        self._owned = 0
+        self._log = structlog.get_logger()
+
+    def waiting(self) -> float:
+        """Seconds for which a rebalance has been under way here; 0 outside of one."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Drain first, fence second: work that has begun is finished, stored and committed before the partition goes."""
+        self._since = time.monotonic()
+        partitions = [tp.partition for tp in revoked]
+        self._owned = len(partitions)
+        given_up = 0
+        try:
+            self._offsets.close(partitions)
+            for session in self._sessions.of(partitions):
+                self._pump.withdraw(session)
+            await self._drained(partitions)
+            await self._commits.commit()
+            given_up = await self._sessions.fence(partitions)
+        finally:
+            self._offsets.forget(partitions)
+            self._metrics.partitions.set(0)
+        if partitions:
+            seconds = round(time.monotonic() - self._since, 3)
+            self._log.info("partitions revoked", partitions=sorted(partitions), drain_seconds=seconds, given_up=given_up)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        pause = self.waiting()
+        self._since = None
+        if self._owned:
+            self._metrics.rebalance_pause.observe(pause)
+        self._metrics.partitions.set(len(assigned))
+        self._metrics.rebalances.inc()
+        self._kafka.good()
+        self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned), pause_seconds=round(pause, 3))
+
+    def leave(self) -> None:
+        """This member has left: what it had read belongs to others."""
+        partitions = self._offsets.partitions
+        self._offsets.close(partitions)
+        self._offsets.forget(partitions)
+        self._since = None
+        self._owned = 0
+        self._metrics.partitions.set(0)
+
+    async def _drained(self, partitions: Collection[int]) -> None:
+        """Wait for the work that has begun; not for Redis, while that is away."""
+        seen = time.monotonic()
+
+        def enough() -> bool:
+            nonlocal seen
+            if self._redis.up:
+                seen = time.monotonic()
+            return not self._offsets.running(partitions) or time.monotonic() - seen > OUTAGE_SECONDS
+
+        await until(enough, self._drain_seconds)
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether ``condition`` came to hold within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.005)
+    return True

@@ -1,0 +1,17 @@
+"""What the wire tests stand on: a real Valkey, a real Redis Cluster, the embedded broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.verifier.conftest import bootstrap, broker, module_broker, redis_url  # noqa: F401 - fixtures
+from tests.wire.cluster import RedisCluster
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of one of its nodes."""
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster.url
