@@ -16,12 +16,14 @@ from services.common.outage import Link
 from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.verifier.budget import Budgets, Rate
 from services.verifier.dead_letter import DeadLetters
 from services.verifier.handler import RoundHandler
 from services.verifier.intake import Intake
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump
+from services.verifier.replies import Replies
 from services.verifier.scheduler import Limits, Scheduler
 from services.verifier.sessions import Sessions
 from services.verifier.settings import VerifierSettings
@@ -142,7 +144,16 @@ def _assemble(
     pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
     dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
-    handler = RoundHandler(ready.target, store, redis, pump, dead_letters, metrics, remembered=4 * settings.slots)
+    handler = RoundHandler(
+        ready.target,
+        store,
+        Replies(store, redis, metrics),
+        pump,
+        _budgets(settings),
+        metrics,
+        remembered=4 * settings.slots,
+        context_bytes=settings.context_bytes,
+    )
     sessions = Sessions(handler, dead_letters)
     links = (Link("kafka", telemetry), redis)
     intake = Intake(settings, Offsets(), sessions, pump, links, metrics, _keyring(settings))
@@ -157,6 +168,11 @@ async def _until(stop: asyncio.Event) -> None:
 
 def _keyring(settings: VerifierSettings) -> Keyring:
     return Keyring(parse_masters(settings.master_keys.get_secret_value()), parse_revoked(settings.revoked))
+
+
+def _budgets(settings: VerifierSettings) -> Budgets:
+    worker = Rate(settings.worker_tokens_per_second, settings.worker_burst_tokens)
+    return Budgets(worker, Rate(settings.tenant_tokens_per_second, settings.tenant_burst_tokens))
 
 
 def _lifetimes(settings: VerifierSettings) -> Lifetimes:

@@ -219,7 +219,7 @@ class Intake:
             self._sessions.set_aside(letter, ticket, str(error))
             return
         appended = record.timestamp / 1000 if record.timestamp and record.timestamp > 0 else time.time()
-        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended))
+        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended, admitted.schema))
 
     # -- watching -----------------------------------------------------------------------------------------------------
 

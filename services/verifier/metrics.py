@@ -32,6 +32,15 @@ class VerifierMetrics:
         )
         self.expired = Counter("sluice_expired", "Rounds dropped because their time to live was over", registry=registry)
         self.resent = Counter("sluice_verdicts_resent", "Stored verdicts delivered again", registry=registry)
+        self.lost_races = Counter(
+            "sluice_lost_races", "Rounds judged here for which another verdict stood already", registry=registry
+        )
+        self.over_budget = Counter(
+            "sluice_over_budget", "Messages refused because a budget of tokens was spent", ["scope"], registry=registry
+        )
+        self.dead_letters_lost = Counter(
+            "sluice_dead_letters_lost", "Messages whose dead letter could not be written", registry=registry
+        )
         self.dead_letters = Counter("sluice_dead_letters", "Messages set aside with a reason", registry=registry)
         self.engine_failures = Counter("sluice_engine_failures", "Forward passes that raised", registry=registry)
         self.partitions = Gauge("sluice_partitions", "Partitions this verifier owns", registry=registry)

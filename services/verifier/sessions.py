@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from services.common.credentials import Identity
+from services.common.messages import SCHEMA
 from services.verifier.admission import SessionMessage
 from services.verifier.dead_letter import DeadLetters, Letter
 from services.verifier.offsets import Offsets, Ticket
+from services.verifier.origin import Origin
 from services.verifier.pump import WithdrawnError
 
 FENCE_SECONDS = 2.0  # that work which is given up gets to end
@@ -21,13 +23,18 @@ FENCE_SECONDS = 2.0  # that work which is given up gets to end
 
 @dataclass(frozen=True)
 class Arrival:
-    """A decoded message; ``appended``: seconds since the epoch, as the broker stamped it."""
+    """A decoded message; ``appended``: seconds since the epoch, as the broker stamped it; ``schema``: to answer in."""
 
     message: SessionMessage
     identity: Identity
     letter: Letter
     ticket: Ticket
     appended: float
+    schema: int = SCHEMA
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.letter.partition, self.letter.offset)
 
     @property
     def session(self) -> bytes:
@@ -35,7 +42,8 @@ class Arrival:
         return self.message.session + self.identity.tag
 
 
-Handler = Callable[[Arrival], Awaitable[None]]
+# Returns why the message goes to the dead letters, or None.
+Handler = Callable[[Arrival], Awaitable[str | None]]
 
 
 class Sessions:
@@ -58,7 +66,8 @@ class Sessions:
 
     def set_aside(self, letter: Letter, ticket: Ticket, reason: str) -> None:
         """A message that could not even be decoded."""
-        self._spawn(self._set_aside(letter, ticket, reason), letter.partition)
+        if Offsets.start(ticket):
+            self._spawn(self._set_aside(letter, ticket, reason), letter.partition)
 
     def of(self, partitions: Collection[int]) -> list[bytes]:
         """Sessions with messages of these partitions."""
@@ -106,21 +115,24 @@ class Sessions:
         if not Offsets.start(ticket):
             return  # the partition is moving: its next owner reads the message again
         try:
-            await self._handle(arrival)
+            reason = await self._handle(arrival)
         except (WithdrawnError, asyncio.CancelledError) as error:
             Offsets.abandon(ticket)
             if isinstance(error, asyncio.CancelledError):
                 raise
+            return
         except Exception as error:  # noqa: BLE001 - one message must never stall its partition
             self._log.exception("a message could not be handled", kind=arrival.message.kind)
-            await self._dead_letters.send(arrival.letter, f"internal error: {type(error).__name__}")
-            Offsets.finish(ticket)
+            reason = f"internal error: {type(error).__name__}"
         else:
-            Offsets.finish(ticket)
+            if reason is None:
+                Offsets.finish(ticket)
+                return
+        # Beside the session's next message: junk in numbers must not wait for one reply of the broker each.
+        letter = replace(arrival.letter, worker=arrival.identity.worker)
+        self._spawn(self._set_aside(letter, ticket, reason), letter.partition)
 
     async def _set_aside(self, letter: Letter, ticket: Ticket, reason: str) -> None:
-        if not Offsets.start(ticket):
-            return
         try:
             await self._dead_letters.send(letter, reason)
         except asyncio.CancelledError:

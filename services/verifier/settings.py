@@ -110,10 +110,27 @@ class VerifierSettings(KafkaSettings, RedisSettings):
         default="", description="groups whose messages are refused, comma separated: GROUP, or ID:GROUP (under one master key)"
     )
 
+    # What each of them may have, of this verifier; whoever spreads sessions over several of them has that much of each
+    worker_tokens_per_second: float = Field(
+        default=5_000,
+        ge=0,
+        description="tokens (prompts, spans, rebuilt prefixes) one worker may have judged; 0: no limit",
+    )
+    worker_burst_tokens: int = Field(default=200_000, ge=1, description="tokens that one worker may send at once after a pause")
+    tenant_tokens_per_second: float = Field(
+        default=50_000, ge=0, description="tokens that the workers of one tenant together may have judged; 0: no limit"
+    )
+    tenant_burst_tokens: int = Field(default=2_000_000, ge=1, description="tokens one tenant may send at once after a pause")
+
     # Redis
     redis_connections: int = Field(default=16, ge=1, description="connections to Redis at most")
     redis_timeout_ms: int = Field(default=2_000, ge=10, description="milliseconds until a command is tried again")
     context_ttl_s: int = Field(default=3_600, ge=1, description="seconds that an idle context or reply stream lives")
+    context_bytes: int = Field(
+        default=256 * 1024,
+        ge=64,
+        description="bytes of one session's ids in Redis (1 to 3 a token); longer ones are refused",
+    )
     verdict_ttl_s: int = Field(
         default=900, ge=1, description="seconds a verdict is kept for redeliveries; must outlive the longest message (600 s)"
     )
@@ -146,6 +163,11 @@ class VerifierSettings(KafkaSettings, RedisSettings):
             raise ValueError("MAX_SPAN_TOKENS must be below CAPACITY_TOKENS: a span shares the slot with its prompt")
         if self.heartbeat_ms * 3 > self.session_timeout_ms:
             raise ValueError("HEARTBEAT_MS above a third of SESSION_TIMEOUT_MS: one late heartbeat would lose the partitions")
+        for scope in ("worker", "tenant"):
+            if getattr(self, f"{scope}_tokens_per_second") and getattr(self, f"{scope}_burst_tokens") < self.capacity_tokens:
+                raise ValueError(f"{scope.upper()}_BURST_TOKENS below CAPACITY_TOKENS: no long prompt could ever be opened")
+        if self.context_ttl_s < self.verdict_ttl_s:
+            raise ValueError("CONTEXT_TTL_S below VERDICT_TTL_S: a session would be lost before its verdicts")
         if self.verdict_ttl_s <= 600:
             raise ValueError("VERDICT_TTL_S must be above 600: a verdict outlives the longest message")
         if self.embedded and self.fetch_wait_ms > 50:
