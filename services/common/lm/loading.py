@@ -25,13 +25,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from services.common.lm import choose, draft_folder, hub, parts, presets
 from services.common.lm import tokenizer as tokenizers
 from services.common.lm.errors import ModelError, one_line
-from services.common.lm.gguf import file_hash, is_gguf, load_gguf, packaged_gguf, smollm2_gguf
+from services.common.lm.gguf import file_hash, load_gguf, smollm2_gguf
 from services.common.lm.quiet import quiet
+from services.common.lm.reference import PACKAGE, is_gguf, packaged_gguf
 
 __all__ = ["LoadedModel", "check_pair", "load", "load_gguf", "smollm2_gguf"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
-_PACKAGE = "package:"
 _log = structlog.get_logger(__name__)
 
 
@@ -118,8 +118,8 @@ def check_pair(draft: LoadedModel, target: LoadedModel) -> None:
 
 def _read(reference: str, dtype: torch.dtype) -> _Parts:
     """Model and tokenizer behind a reference, dense, on the CPU."""
-    if reference.startswith(_PACKAGE):
-        return _read_gguf(packaged_gguf(reference.removeprefix(_PACKAGE)), dtype)
+    if reference.startswith(PACKAGE):
+        return _read_gguf(packaged_gguf(reference.removeprefix(PACKAGE)), dtype)
     path = Path(reference).expanduser()
     if path.is_file():
         return _read_gguf(path, dtype)
