@@ -57,6 +57,10 @@ class Identity:
         """Whose session it is, where the message names tenant ``named``: a bound tenant stands, else it stays in the group."""
         return self.tenant or f"{self.group}/{named}"
 
+    def owns(self, tenant: str) -> bool:
+        """Whether a session of ``tenant`` (an effective one) can be this worker's."""
+        return tenant == self.tenant if self.tenant else tenant.startswith(f"{self.group}/")
+
     @cached_property
     def tag(self) -> bytes:
         """The identity as bytes; no two identities have the same."""

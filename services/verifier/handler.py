@@ -65,8 +65,11 @@ class RoundHandler:
 
     async def _open(self, arrival: Arrival, message: Open) -> str | None:
         identity = arrival.identity
+        if not await self._replies.insist(lambda: self._store.claim(identity, message.session)):
+            return ANOTHERS
         tenant = identity.effective_tenant(message.tenant)
-        ids, refused = await self._admit(arrival, message, tenant)
+        ids, refused = rules.read_open(message, self._target, self._context_bytes)
+        refused = refused or self._over_budget(arrival, tenant, len(ids))
         context = Context.of(message, [] if refused else ids, tenant, refused)
         put = await self._replies.insist(
             lambda: self._store.put_context(identity.worker, message.session, context, arrival.origin)
@@ -82,23 +85,14 @@ class RoundHandler:
             self._pump.prompt(arrival.session, ids)
         return None
 
-    async def _admit(self, arrival: Arrival, message: Open, tenant: str) -> tuple[list[int], Refusal | None]:
-        """The session's base; or none and why its rounds will be refused."""
-        if not await self._replies.insist(lambda: self._store.claim(arrival.identity, message.session)):
-            return [], (Status.INVALID, ANOTHERS)
-        ids, refused = rules.read_open(message, self._target, self._context_bytes)
-        return ids, refused or self._over_budget(arrival, tenant, len(ids))
-
     async def _cancel(self, arrival: Arrival, message: Cancel) -> str | None:
         identity = arrival.identity
         self._contexts.pop(arrival.session, None)
         self._pump.release(arrival.session)
-        put = await self._replies.insist(lambda: self._store.cancel(identity.worker, message.session, arrival.origin))
-        if put is Put.CLOSED:
-            return CLOSED
-        if put is Put.UNKNOWN and await self._anothers(arrival):
+        if await self._anothers(arrival):
             return ANOTHERS
-        return None
+        put = await self._replies.insist(lambda: self._store.cancel(identity.worker, message.session, arrival.origin))
+        return CLOSED if put is Put.CLOSED else None
 
     # -- rounds -------------------------------------------------------------------------------------------------------
 
@@ -134,6 +128,8 @@ class RoundHandler:
         identity = arrival.identity
         found = await self._replies.insist(lambda: self._store.find(identity.worker, message.session, message.round))
         context, stored = found.context, found.stored
+        if context is not None and not identity.owns(context.tenant):
+            return await self._invalid(arrival, message, ANOTHERS)  # of a worker with the same name, but of another tenant
         if context is not None and context.matches(message):
             if context.refusal is None:
                 self._remember(arrival.session, context)
