@@ -10,22 +10,27 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from services.common import codec
 from services.common.messages import Cancel, CandidateBatch, Open, Status, Verdict, decode, encode
 from services.common.rng import Floats
 from services.common.speculative import Row, Sparse, judge
 from services.edge_worker.draft import Step, StepRequest
+from services.edge_worker.gate.importance import importance
 from services.edge_worker.verifier_client import LinkDown, Lost
 
 Law = Callable[[Sequence[int]], Floats]  # prefix (all ids) -> probabilities [vocabulary]
 
 
 class TableDrafter:
-    """``Drafter`` whose distribution is a function of the prefix. ``u`` is one minus the largest probability."""
+    """``Drafter`` whose distribution is a function of the prefix. ``u`` is one minus the largest probability.
 
-    def __init__(self, law: Law, *, slots: int = 64, entries: int = 64) -> None:
-        self._law, self._entries = law, entries
+    ``attention``: likewise, the row of weights `[len(prefix)]` that importance is taken from.
+    """
+
+    def __init__(self, law: Law, *, slots: int = 64, entries: int = 64, attention: Law | None = None) -> None:
+        self._law, self._entries, self._attention = law, entries, attention
         self._free = list(range(slots))
         self._fed: dict[int, list[int]] = {}
         self.steps = 0
@@ -48,7 +53,9 @@ class TableDrafter:
         p = self._law(prefix)
         x = Sparse.cut(np.arange(len(p)), p, self._entries)
         d = x.sample(request.seed, len(prefix), request.round)
-        return Step(d, x, x.of(d), 1.0 - float(p.max()), None, ())
+        row = None if self._attention is None else torch.from_numpy(self._attention(prefix))
+        i = None if row is None else importance(row, request.importance)
+        return Step(d, x, x.of(d), 1.0 - float(p.max()), None, (), i)
 
 
 class LoopbackClient:
@@ -62,6 +69,7 @@ class LoopbackClient:
         self.hold = False
         self.down = ""
         self.forget_context = False
+        self.refuse: list[Status] = []  # what the next rounds are answered with
         self.batches: list[CandidateBatch] = []
         self.opens: list[Open] = []
         self.cancelled: list[bytes] = []
@@ -113,6 +121,8 @@ class LoopbackClient:
 
     def _judge(self, batch: CandidateBatch) -> Verdict:
         about = {"session": batch.session, "round": batch.round, "attempt": batch.attempt}
+        if self.refuse:
+            return Verdict(**about, status=self.refuse.pop(0), reason="as the test wants it")
         if self.forget_context:
             self.forget_context = False
             self._opened.pop(batch.session, None)

@@ -17,12 +17,13 @@ from services.common import codec, rng
 from services.common.messages import Mode, Status, Verdict
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
 from services.edge_worker.breaker import Breaker
-from services.edge_worker.draft import Drafter, StepRequest
+from services.edge_worker.draft import Drafter
+from services.edge_worker.drafting import Drafting
 from services.edge_worker.gate import Gate
 from services.edge_worker.sender import Sender
-from services.edge_worker.span import Drafted, Limits, cut
+from services.edge_worker.span import Limits, cut
 from services.edge_worker.transcript import Flight, Transcript
-from services.edge_worker.verifier_client import Lost, VerifierClient
+from services.edge_worker.verifier_client import Lost, VerifierClient, without_verdict
 
 MAX_ATTEMPTS = 4
 RESEND = (Status.STALE_BASE, Status.CONTEXT_LOST)
@@ -73,6 +74,7 @@ class Session:
         self._slot: int | None = slot
         self._text = Transcript(list(request.prompt_ids), request.max_tokens, worker.end_ids)
         self._limits = Limits(max(1, request.k), worker.span_tokens, worker.wait_tokens, worker.risk)
+        self._drafting = Drafting(request, self._text, worker.drafter, worker.gate, self._limits, lossless=self.lossless)
         self._sender = Sender(
             os.urandom(16),
             request,
@@ -153,24 +155,13 @@ class Session:
         return cut(text.own_pending(), self._limits, ended=False) is None
 
     async def _draft(self) -> None:
-        request, text, worker = self.request, self._text, self.worker
-        started, position = worker.clock(), len(text)
-        start, tokens = text.unfed()
         if self._slot is None:
             raise RuntimeError("the session has ended")
-        step = await worker.drafter.step(
-            StepRequest(
-                self._slot, start, tokens, request.sampling, request.seed, text.round, self.lossless, request.top_logprobs
-            )
-        )
-        seconds = worker.clock() - started
+        started = self.worker.clock()
+        await self._drafting.step(self._slot)
+        seconds = self.worker.clock() - started
         self.stats.draft_seconds += seconds
-        worker.observer.drafted(seconds)
-        flagged = not request.slm_only and worker.gate.flag(
-            step.u, request.gamma, seed=request.seed, position=position, round_=text.round
-        )
-        judged = flagged or (self.lossless and not request.slm_only)
-        text.drafted(Drafted(step.d, step.x, step.x_d, step.u, flagged, judged, step.logprob, step.top))
+        self.worker.observer.drafted(seconds)
 
     # -- uploading ----------------------------------------------------------------------------------------------------
 
@@ -222,7 +213,7 @@ class Session:
                     continue
                 stored = isinstance(event, Verdict) and event.status is Status.OK
                 if event.round == flight.round and (event.attempt == flight.attempt or stored):
-                    return event
+                    return without_verdict(event)
                 self.stats.late_verdicts += 1
         finally:
             self.stats.wait_seconds += self.worker.clock() - started

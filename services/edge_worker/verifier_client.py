@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.messages import Cancel, CandidateBatch, Open, Verdict
+from services.common.messages import Cancel, CandidateBatch, Open, Status, Verdict
 
 
 class LinkDown(ConnectionError):
@@ -24,6 +24,13 @@ class Lost:
     round: int
     attempt: int
     cause: str
+
+
+def without_verdict(event: Verdict | Lost) -> Verdict | Lost:
+    """A pool that had no time for the round has lost it, whatever it writes: the next one may go through."""
+    if isinstance(event, Verdict) and event.status in (Status.OVERLOADED, Status.EXPIRED):
+        return Lost(event.round, event.attempt, event.status.value)
+    return event
 
 
 class VerifierClient(Protocol):

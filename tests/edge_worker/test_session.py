@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.common.messages import Mode
+from services.common.messages import Mode, Status
 from services.edge_worker.answer import Decision, OnOutage, OutageError
 from services.edge_worker.breaker import Breaker, State
 from services.edge_worker.session import Session
@@ -200,3 +200,35 @@ async def test_closing_gives_the_slot_back_and_cancels(rig: Callable[..., Rig]) 
     await session.aclose()
     assert len(bench.drafter._free) == free + 1
     assert bench.client.cancelled == [bench.client.batches[0].session]
+
+
+@pytest.mark.parametrize("status", [Status.OVERLOADED, Status.EXPIRED])
+async def test_a_pool_without_time_has_lost_the_round(rig: Callable[..., Rig], status: Status) -> None:
+    bench = rig()
+    bench.client.refuse = [status]
+    tokens, session = await bench.write(2, gamma=0.0)
+    assert session.stats.causes == {status.value: 1}
+    assert tokens[0].decision is Decision.UNVERIFIED
+    assert tokens[-1].decision is not Decision.UNVERIFIED
+    assert [o.generation for o in bench.client.opens] == [0, 1], "the next round sends all ids again"
+    bench = rig()
+    bench.client.refuse = [status]
+    tokens, session = await bench.write(2, mode=Mode.LOSSLESS, on_outage=OnOutage.WAIT, deadline_seconds=0.05, max_tokens=3)
+    assert session.stats.lossless, "it waits, and asks again"
+    assert session.stats.unverified == 0
+
+
+async def test_a_verdict_after_its_round_was_given_up_is_dropped(rig: Callable[..., Rig]) -> None:
+    bench = rig(breaker=Breaker(failures=100))
+    bench.client.hold = True
+    session = bench.session(2, gamma=0.0, k=1, deadline_seconds=0.05)
+    tokens = []
+    async for token in session:
+        tokens.append(token)
+        bench.client.let_go()
+        bench.client.hold = False
+    assert tokens[0].decision is Decision.UNVERIFIED
+    assert session.stats.late_verdicts == 1
+    assert session.stats.lost_rounds == 1
+    assert tokens[-1].decision is not Decision.UNVERIFIED
+    assert bench.client.opens[1].base()[3:] == [t.id for t in tokens if t.decision is Decision.UNVERIFIED]

@@ -1,7 +1,7 @@
 """Verifiers without their consumers: real sessions, handler, pump, synthetic target and Redis; the test plays the topic.
 
-A test says which record is delivered to which verifier, at which place of the topic and how often: what Kafka does now and then by
-chance happens here when it is wanted.
+A test says which record is delivered to which verifier, at which place of the topic and how often: what Kafka does now and
+then by chance happens here when it is wanted.
 """
 
 from __future__ import annotations

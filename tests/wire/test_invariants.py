@@ -147,7 +147,7 @@ async def test_two_verifiers_with_one_message_give_one_verdict(a: Verifier, b: V
     await a.take(device.record(device.batch(SPAN)))
     device.commit(await device.verdict(), SPAN)
     second = device.record(device.batch(SPAN, round_=1))
-    assert await asyncio.gather(a.take(second), b.take(second)) == [None, None]
+    assert set(await asyncio.gather(a.take(second), b.take(second))) == {None}
     one, other = await device.verdicts()
     strip = {"queue_seconds": 0.0, "verify_seconds": 0.0}
     assert one.model_copy(update=strip) == other.model_copy(update=strip)
