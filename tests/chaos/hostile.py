@@ -229,11 +229,13 @@ def clocks_off(seconds: Mapping[str, float]) -> Iterator[None]:
     """Producers of the workers named so stamp their records by a clock that is this far ahead."""
     send = AIOKafkaProducer.send
 
-    async def stamped(self: Any, *args: Any, **options: Any) -> Any:
+    async def stamped(
+        self: Any, topic: str, value: Any = None, key: Any = None, partition: Any = None, stamp: Any = None, headers: Any = None
+    ) -> Any:
         name = str(self.client._client_id).removeprefix("sluice-edge-")
         if name in seconds:
-            options["timestamp_ms"] = int((time.time() + seconds[name]) * 1000)
-        return await send(self, *args, **options)
+            stamp = int((time.time() + seconds[name]) * 1000)
+        return await send(self, topic, value, key, partition, stamp, headers)
 
     with mock.patch.object(AIOKafkaProducer, "send", stamped):
         yield

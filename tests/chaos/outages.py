@@ -22,6 +22,7 @@ DRAFT_SECONDS = 0.025
 ANSWERS = 12
 WARM_SECONDS = 2.0
 RECOVERY_SECONDS = 90.0
+MISSING_SECONDS = 1.0  # of writes that the promoted replica has not seen
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,17 @@ async def broker_frozen(site: Site, scale: OutageScale) -> OutageFigures:
     return await outage(site, scale, "broker frozen", _soon(site.broker.pause), _soon(site.broker.resume))
 
 
-async def redis_stopped(site: Site, scale: OutageScale, *, keep_data: bool) -> OutageFigures:
-    what = "redis stopped" if keep_data else "redis emptied"
-    return await outage(site, scale, what, lambda: site.redis.stop(keep_data=keep_data), site.redis.start)
+async def redis_stopped(site: Site, scale: OutageScale) -> OutageFigures:
+    """It comes back with its data."""
+    return await outage(site, scale, "redis stopped", lambda: site.redis.stop(keep_data=True), site.redis.start)
 
 
-async def redis_promoted(site: Site, scale: OutageScale, *, missing_seconds: float = 1.0) -> OutageFigures:
+async def redis_emptied(site: Site, scale: OutageScale) -> OutageFigures:
+    """It comes back empty."""
+    return await outage(site, scale, "redis emptied", lambda: site.redis.stop(keep_data=False), site.redis.start)
+
+
+async def redis_promoted(site: Site, scale: OutageScale) -> OutageFigures:
     """The primary dies, and its replica, which has not seen the last second, takes its place at the same address."""
     primary = await RedisNode(site.children, "primary").start()
     replica = await RedisNode(site.children, "replica", replica_of=primary.port).start()
@@ -125,7 +131,7 @@ async def redis_promoted(site: Site, scale: OutageScale, *, missing_seconds: flo
 
     async def down() -> None:
         await replica.promote()
-        await asyncio.sleep(missing_seconds)  # the primary goes on alone
+        await asyncio.sleep(MISSING_SECONDS)  # the primary goes on alone
         primary.kill()
 
     async def up() -> None:
@@ -143,3 +149,11 @@ def _soon(action: Callable[[], None]) -> Act:
         action()
 
     return run
+
+
+ALL: dict[str, Callable[[Site, OutageScale], Awaitable[OutageFigures]]] = {
+    "broker_stopped": broker_stopped,
+    "redis_stopped": redis_stopped,
+    "redis_emptied": redis_emptied,
+    "redis_promoted": redis_promoted,
+}

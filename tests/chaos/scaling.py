@@ -49,6 +49,7 @@ class ScalingFigures:
     pauses: list[float]
     rebuilt_tokens: int
     partitions_behind: list[int]
+    crashes: int
 
 
 def endless(prompt: int, seed: int, tokens: int = 96) -> Iterator[Job]:
@@ -97,6 +98,7 @@ class _Change:
             pauses=[max(s for w in written if (s := w.stall(*window)) is not None) for window in self._windows],
             rebuilt_tokens=int(fed['sluice_processed_tokens_total{phase="prefill"}']) - sum(len(w.job.prompt) for w in written),
             partitions_behind=late,
+            crashes=self._pool.count_crashes(),
         )
 
 
@@ -117,7 +119,6 @@ async def terminations(site: Site, scale: ScalingScale) -> ScalingFigures:
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
         await fleet.finish()
-        assert pool.count_crashes() == 0, "a verifier died by itself"
         return await change.figures()
 
 
@@ -139,5 +140,4 @@ async def up_and_down(site: Site, scale: ScalingScale) -> ScalingFigures:
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
         await fleet.finish()
-        assert pool.count_crashes() == 0, "a verifier died by itself"
         return await change.figures()
