@@ -93,6 +93,7 @@ class Credential:
                 f"not a credential: it reads {_TEXT}:ID:GROUP:TENANT:KEY (`sluice keys worker GROUP` prints one)"
             )
         number, group, tenant, key = parts[1:]
+        key_id = _key_id(number)
         _check_names(group, tenant)
         try:
             decoded = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
@@ -100,7 +101,7 @@ class Credential:
             raise CredentialError("the key of the credential is not base64url: was it cut off?") from error
         if len(decoded) != KEY_BYTES:
             raise CredentialError(f"the key of the credential has {len(decoded)} bytes, not {KEY_BYTES}: was it cut off?")
-        return cls(_key_id(number), group, tenant, decoded)
+        return cls(key_id, group, tenant, decoded)
 
     def text(self) -> str:
         """The secret itself, for an environment variable or a file."""
