@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.verifier.conftest import bootstrap, broker, module_broker, redis_url  # noqa: F401 - fixtures
 from tests.wire.cluster import RedisCluster
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> None:
+    """The `sluice` command, run by an earlier test, has set up a log of its own on a stream that is gone."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
