@@ -100,7 +100,7 @@ class KafkaSettings(BaseSettings):
 
 def client_options(link: KafkaLink) -> dict[str, Any]:
     """What every aiokafka client takes to connect. Raises ``ConfigError`` for a certificate file that cannot be used."""
-    options: dict[str, Any] = {"bootstrap_servers": [f"{host}:{port}" for host, port in link.addresses]}
+    options: dict[str, Any] = {"bootstrap_servers": [_bracketed(host) + f":{port}" for host, port in link.addresses]}
     return options | security_options(link)
 
 
@@ -154,6 +154,10 @@ def _address(text: str, variable: str) -> tuple[str, int]:
     if not host.strip("[]") or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(f"{variable}: {text!r} is not host:port")
     return host.strip("[]"), int(port)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _why(error: OSError) -> str:

@@ -21,7 +21,7 @@ from aiokafka.protocol.group import HeartbeatRequest
 
 from services.common.kafka import KafkaLink
 from services.common.kafka_metadata import MetadataRequest
-from services.common.kafka_reach import Trouble, connect, connect_any
+from services.common.kafka_reach import Trouble, close, connect, connect_any
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _UNKNOWN_TOPIC = UnknownTopicOrPartitionError.errno
@@ -95,7 +95,7 @@ async def check(link: KafkaLink, needs: Needs) -> list[Finding]:
     try:
         return [Finding(f"reach {where}"), *await cluster.findings(needs)]
     finally:
-        cluster.close()
+        await cluster.close()
 
 
 class _Cluster:
@@ -108,9 +108,9 @@ class _Cluster:
         self._open: dict[int, AIOKafkaConnection] = {}
         self._topics: dict[str, _Topic] = {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for connection in (self._first, *self._open.values()):
-            connection.close()
+            await close(connection)
 
     async def findings(self, needs: Needs) -> list[Finding]:
         try:

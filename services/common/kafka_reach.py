@@ -7,8 +7,9 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -16,6 +17,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from services.common.kafka import KafkaLink, security_options
 
 STEP_SECONDS = 5.0
+CLOSE_SECONDS = 0.5
+_FAILURES = (KafkaError, OSError, TimeoutError)
 _CLOSED = "closed the connection"
 
 
@@ -38,14 +41,31 @@ async def connect(link: KafkaLink, host: str, port: int, seconds: float = STEP_S
     """A connection whose requests may take ``seconds``; the caller closes it. Raises ``Trouble``."""
     await _tcp(host, port)
     try:
-        connection = await create_conn(host, port, request_timeout_ms=int(seconds * 1000), **security_options(link))
-    except (KafkaError, OSError, TimeoutError) as error:
+        connection = await _open(host, port, seconds, security_options(link))
+    except _FAILURES as error:
         raise Trouble(await _cause(link, host, port, error)) from error
     try:
         await connection.send(MetadataRequest([]))
-    except (KafkaError, OSError, TimeoutError) as error:
-        connection.close()
+    except _FAILURES as error:
+        await close(connection)
         raise Trouble(_refused(link, host, port, error)) from error
+    return connection
+
+
+async def close(connection: AIOKafkaConnection) -> None:
+    """Returns when the socket is closed, or soon after if the other side does not take part."""
+    if closed := connection.close():
+        await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+
+
+async def _open(host: str, port: int, seconds: float, options: dict[str, Any]) -> AIOKafkaConnection:
+    """As aiokafka's own ``create_conn``, but one that fails leaves nothing open. Raises one of ``_FAILURES``."""
+    connection = AIOKafkaConnection(host, port, request_timeout_ms=int(seconds * 1000), **options)
+    try:
+        await connection.connect()
+    except (KafkaError, TimeoutError):
+        await close(connection)
+        raise
     return connection
 
 
@@ -63,7 +83,7 @@ async def _tcp(host: str, port: int) -> None:
         except (OSError, TimeoutError) as error:
             last = error
         else:
-            writer.close()
+            await _hang_up(writer)
             return
     where = f"{host}:{port}"
     if isinstance(last, ConnectionRefusedError):
@@ -90,12 +110,12 @@ async def _cause(link: KafkaLink, host: str, port: int, error: BaseException) ->
         return f"{where} refuses user {link.username!r}: wrong user or password ({user}, {link.variable('password')})"
     if any(isinstance(e, IllegalSaslStateError) for e in chain):
         return f"{where} takes no login: set {security} to {'ssl' if link.tls else 'plaintext'}"
+    if isinstance(error, TimeoutError):
+        return f"{where} listens, but does not answer as a Kafka broker within {STEP_SECONDS:g} s"
     if link.tls and await _speaks_plain(host, port):
         return f"{where} speaks plain text, not TLS: set {security} to {'sasl_plaintext' if link.login else 'plaintext'}"
     if not link.tls and await _speaks_tls(host, port):
         return f"{where} speaks TLS: set {security} to {'sasl_ssl' if link.login else 'ssl'}"
-    if isinstance(error, TimeoutError):
-        return f"{where} listens, but does not answer as a Kafka broker within {STEP_SECONDS:g} s"
     if link.tls and not isinstance(error, KafkaError):
         return f"the TLS handshake with {where} failed: {_text(error)}"
     return f"{where} {_CLOSED} at the greeting: is it a Kafka broker?"
@@ -133,22 +153,22 @@ def _certificate_wanted(link: KafkaLink, where: str, chain: list[BaseException])
 async def _offered(link: KafkaLink, host: str, port: int) -> str:
     """The login mechanisms of a broker; empty if it does not say."""
     options = {**security_options(link), "security_protocol": "SSL" if link.tls else "PLAINTEXT"}
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        connection = await create_conn(host, port, request_timeout_ms=int(STEP_SECONDS * 1000), **options)
+    with contextlib.suppress(*_FAILURES):
+        connection = await _open(host, port, STEP_SECONDS, options)
         try:
             answer = await connection.send(SaslHandShakeRequest(link.mechanism))
         finally:
-            connection.close()
+            await close(connection)
         return ", ".join(answer.enabled_mechanisms)
     return ""
 
 
 async def _speaks_plain(host: str, port: int) -> bool:
     try:
-        connection = await create_conn(host, port, request_timeout_ms=int(STEP_SECONDS * 1000))
-    except (KafkaError, OSError, TimeoutError):
+        connection = await _open(host, port, STEP_SECONDS, {})
+    except _FAILURES:
         return False
-    connection.close()
+    await close(connection)
     return True
 
 
@@ -163,8 +183,15 @@ async def _speaks_tls(host: str, port: int) -> bool:
         return "ALERT" in str(error).upper()  # it answers by TLS, and wants a certificate of ours, say
     except (OSError, TimeoutError):
         return False
-    writer.close()
+    await _hang_up(writer)
     return True
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
 
 
 def _set(link: KafkaLink, knob: str, how: str = "accordingly") -> str:

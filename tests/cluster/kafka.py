@@ -68,6 +68,11 @@ class ApacheKafka:
         return self.folder / "ca.pem"
 
     @property
+    def client_cert_file(self) -> Path:
+        """Certificate and key of a client, for ``listener_name_client_ssl_client_auth="required"``."""
+        return self.folder / "client.pem"
+
+    @property
     def log(self) -> Path:
         """The log of the last start."""
         return self.folder / f"kafka-{self._starts}.log"
@@ -136,7 +141,7 @@ class ApacheKafka:
 
     def _format(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ports = (free_port(), free_port(), free_port())
+        self._ports = _three_ports()
         properties.write(self.folder, self._ports, self.secure, self._settings)
         users = properties.USERS if self.secure else ()
         scram = [
@@ -190,6 +195,14 @@ class ApacheKafka:
         if self._guard is not None:
             self._guard.ended(process.pid)
         self._process = None
+
+
+def _three_ports() -> tuple[int, int, int]:
+    ports: set[int] = set()
+    while len(ports) < 3:  # a port that is free may be offered twice
+        ports.add(free_port())
+    first, second, third = ports
+    return first, second, third
 
 
 def _value(value: object) -> str:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 SUPER_USER = "admin"
-USERS = (SUPER_USER, "edge", "verifier", "policy", "stranger")
+USERS = (SUPER_USER, "operator", "edge", "verifier", "policy", "stranger")
 MECHANISM = "SCRAM-SHA-512"
 _SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
@@ -67,6 +67,7 @@ def _secure(folder: Path) -> dict[str, str]:
     if not (folder / "ca.pem").exists():
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
+        authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # Java reads no other form
@@ -76,6 +77,8 @@ def _secure(folder: Path) -> dict[str, str]:
         f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": f"{_SCRAM_LOGIN};",
         "listener.name.client.ssl.keystore.type": "PEM",
         "listener.name.client.ssl.keystore.location": str(folder / "server.pem"),
+        "listener.name.client.ssl.truststore.type": "PEM",
+        "listener.name.client.ssl.truststore.location": str(folder / "ca.pem"),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": f"User:{SUPER_USER};User:ANONYMOUS",  # ANONYMOUS: the broker's own listener

@@ -12,7 +12,7 @@ _OPERATOR = ("Create", "Describe", "DescribeConfigs", "Alter", "AlterConfigs")
 
 @dataclass(frozen=True)
 class Right:
-    """``role``: `edge`, `verifier` or `operator` (who runs `sluice topics create`); ``resource``: `topic` or `group`."""
+    """``role``: `edge`, `verifier` or `operator` (who runs `sluice topics`); ``resource``: `topic` or `group`."""
 
     role: str
     user: str
@@ -20,13 +20,8 @@ class Right:
     name: str
     operation: str
 
-    def arguments(self) -> list[str]:
-        """For Kafka's own tool: ``kafka-acls.sh --bootstrap-server ... ARGUMENTS``."""
-        who = ["--add", "--allow-principal", f"User:{self.user}", "--operation", self.operation]
-        return [*who, f"--{self.resource}", self.name, "--resource-pattern-type", "literal"]
-
-    def row(self) -> dict[str, object]:
-        return {**asdict(self), "arguments": self.arguments()}
+    def row(self) -> dict[str, str]:
+        return asdict(self)
 
 
 def rights(edge: str, verifier: str, operator: str, group: str) -> list[Right]:
@@ -35,6 +30,23 @@ def rights(edge: str, verifier: str, operator: str, group: str) -> list[Right]:
     for topic in (CANDIDATES_TOPIC, DEAD_LETTER_TOPIC):
         result += [Right("operator", operator, "topic", topic, operation) for operation in _OPERATOR]
     return result
+
+
+def commands(listed: list[Right]) -> list[list[str]]:
+    """Arguments for Kafka's own ``kafka-acls.sh --bootstrap-server HOST:PORT ...``, few calls for all rights."""
+    operations: dict[tuple[str, str, str], list[str]] = {}
+    for right in listed:
+        operations.setdefault((right.user, right.resource, right.name), []).append(right.operation)
+    names: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (user, resource, name), wanted in operations.items():
+        names.setdefault((user, resource, tuple(wanted)), []).append(name)
+    return [_command(user, resource, wanted, on) for (user, resource, wanted), on in names.items()]
+
+
+def _command(user: str, resource: str, operations: tuple[str, ...], names: list[str]) -> list[str]:
+    arguments = ["--add", "--allow-principal", f"User:{user}"]
+    arguments += [part for operation in operations for part in ("--operation", operation)]
+    return arguments + [part for name in names for part in (f"--{resource}", name)]
 
 
 def _of(role: str, user: str, needs: Needs) -> list[Right]:

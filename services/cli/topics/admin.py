@@ -24,7 +24,7 @@ from services.cli.errors import CommandError
 from services.cli.topics.plan import Topic
 from services.common.kafka import KafkaLink
 from services.common.kafka_metadata import MetadataRequest
-from services.common.kafka_reach import Trouble, connect_any
+from services.common.kafka_reach import Trouble, close, connect_any
 
 REQUEST_SECONDS = 30.0
 _TOPIC = 2  # Kafka's number of this kind of resource
@@ -151,4 +151,4 @@ async def admin(link: KafkaLink) -> AsyncIterator[Admin]:
     try:
         yield Admin(link, connection)
     finally:
-        connection.close()
+        await close(connection)

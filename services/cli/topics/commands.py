@@ -55,16 +55,16 @@ def list_acls(
     verifier: Annotated[str, typer.Option(help="User of the verifiers.")] = "verifier",
     operator: Annotated[str, typer.Option(help="User that runs `sluice topics create`.")] = "operator",
     group: Annotated[str, typer.Option(help="Consumer group of the verifiers.")] = VERIFIER_GROUP,
-    kafka: Annotated[str, typer.Option("--kafka", help="host:port of brokers, for the printed commands.")] = "HOST:PORT",
+    kafka: Annotated[str, typer.Option("--kafka", help="host:port of a broker, for the printed commands.")] = "HOST:PORT",
     as_json: Json = False,
 ) -> None:
     """Print the least rights that each user needs, as calls of Kafka's own kafka-acls.sh."""
     rights = acls.rights(edge, verifier, operator, group)
     if as_json:
-        typer.echo(json.dumps({"rights": [right.row() for right in rights]}))
+        typer.echo(json.dumps({"rights": [right.row() for right in rights], "commands": acls.commands(rights)}))
         return
-    for right in rights:
-        typer.echo(shlex.join(["kafka-acls.sh", "--bootstrap-server", kafka, *right.arguments()]))
+    for arguments in acls.commands(rights):
+        typer.echo(shlex.join(["kafka-acls.sh", "--bootstrap-server", kafka, *arguments]))
 
 
 def _settings(**given: Any) -> TopicsSettings:

@@ -10,6 +10,7 @@ from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _SEGMENT_PARTS = 4  # a partition's bytes are kept in this many files at least: one is deleted at a time
 _SAFE_REPLICATION = 3
+_DEAD_LETTER_BYTES = 64 * 1024  # verifiers cut letters to 16 KiB and send several in one batch
 _PARTITIONS, _REPLICATION = "partitions", "replication"
 
 
@@ -51,6 +52,7 @@ def wanted(settings: TopicsSettings, brokers: int) -> list[Topic]:
     }
     dead_letters = {
         **every,
+        "max.message.bytes": str(_DEAD_LETTER_BYTES),
         "retention.ms": str(settings.dead_letter_retention_hours * 3_600_000),
         "segment.ms": str(settings.dead_letter_segment_hours * 3_600_000),
         **_bytes(settings.dead_letter_partition_bytes),
