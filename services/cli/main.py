@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.cli import chat, demo, distill, doctor, services, up
+from services.cli import calibrate, chat, demo, distill, doctor, services, up
 from services.cli.errors import CommandError
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
@@ -68,6 +68,7 @@ app.command("up")(up.command)
 app.command("demo")(demo.command)
 app.command("chat")(chat.command)
 app.command("distill")(distill.command)
+app.command("calibrate")(calibrate.command)
 app.command("doctor")(doctor.command)
 app.command("edge-worker", context_settings=services.PASS_ON)(services.edge_worker)
 app.command("verifier", context_settings=services.PASS_ON)(services.verifier)

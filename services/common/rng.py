@@ -35,6 +35,8 @@ class Purpose(enum.IntEnum):
     RESIDUAL = 3
     AUDIT = 4
     GATE = 5  # the random gate, a baseline
+    TEMPERATURE = 6  # of a perturbation of the sampled uncertainty
+    PERTURBATION = 7  # the token drawn at that temperature
 
 
 def key(seed: int, position: int, round_: int, purpose: Purpose) -> np.uint64:
@@ -56,6 +58,11 @@ def _uniforms(start: np.uint64, index: Ids) -> Floats:
 def uniform(seed: int, position: int, round_: int, purpose: Purpose) -> float:
     """One number in (0, 1)."""
     return float(_uniforms(key(seed, position, round_, purpose), np.zeros(1, dtype=np.int64))[0])
+
+
+def uniforms(seed: int, position: int, round_: int, purpose: Purpose, count: int) -> Floats:
+    """The first ``count`` numbers of the stream, in (0, 1)."""
+    return _uniforms(key(seed, position, round_, purpose), np.arange(count, dtype=np.int64))
 
 
 def gumbel(seed: int, position: int, round_: int, ids: Ids) -> Floats:

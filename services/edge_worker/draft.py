@@ -1,8 +1,8 @@
 """The draft model: one token at a time, on a thread of its own.
 
 A step turns logits into everything the session needs of a position: ``x`` cut and rounded to counts, ``d`` sampled from those
-counts, the uncertainty, and log probabilities where asked for. The work happens on one engine thread; the event loop only
-awaits it.
+counts, the uncertainty, importance and log probabilities where asked for. The work happens on one engine thread; the event
+loop only awaits it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
 from services.common.sampling import Sampling
 from services.common.speculative import Sparse
 from services.common.warp import distribution
-from services.edge_worker.gate import uncertainty
-from services.edge_worker.signals import Signal
+from services.edge_worker.gate import Draws, uncertainty
+from services.edge_worker.gate.importance import importance
+from services.edge_worker.signals import Importance, Signal
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is drafted at one position. ``d`` is drawn from ``x``; ``u`` sees ``d`` unless the caller asked for a blind one."""
+    """What is drafted at one position. ``d`` is drawn from ``x``; ``u`` sees ``d`` unless the caller asked for a blind one.
+
+    ``importance``: ``binding`` of this position, or ``received`` of the one before; ``None`` where it was not asked for.
+    """
 
     d: int
     x: Sparse
@@ -34,11 +39,15 @@ class Step:
     u: float
     logprob: float | None
     top: tuple[tuple[int, float], ...]
+    importance: float | None = None
 
 
 @dataclass(frozen=True)
 class StepRequest:
-    """Feed ``tokens`` at ``start`` of ``slot``, then draft the position after them."""
+    """Feed ``tokens`` at ``start`` of ``slot``, then draft the position after them.
+
+    No ``tokens``: draw the position of the slot's last step, which must be ``start``, again under another round.
+    """
 
     slot: int
     start: int
@@ -48,6 +57,7 @@ class StepRequest:
     round: int
     blind: bool
     top_logprobs: int | None
+    importance: Importance = Importance.NONE
 
 
 class Drafter(Protocol):
@@ -63,23 +73,34 @@ class Drafter(Protocol):
 
 
 class ModelDrafter:
-    """``Drafter`` over a ``CausalEngine``. ``entries``: most ids of ``x``; ``vocabulary``: true size, padding is cut off."""
+    """``Drafter`` over a ``CausalEngine``. ``entries``: most ids of ``x``; ``vocabulary``: true size, padding is cut off;
+    ``layer``: whose attention importance is taken from."""
 
     def __init__(
-        self, engine: CausalEngine, *, vocabulary: int, signal: Signal, entries: int, prefill_tokens: int = 256
+        self,
+        engine: CausalEngine,
+        *,
+        vocabulary: int,
+        signal: Signal,
+        entries: int,
+        prefill_tokens: int = 256,
+        layer: int = 0,
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
         self._signal = signal
         self._entries = entries
         self._prefill_tokens = prefill_tokens
+        self._layer = layer
         self._free = list(range(engine.cache.slots))
+        self._last: dict[int, tuple[int, torch.Tensor]] = {}  # slot: position and logits of its last step
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draft")
 
     def acquire(self) -> int | None:
         return self._free.pop() if self._free else None
 
     def release(self, slot: int) -> None:
+        self._last.pop(slot, None)
         self._free.append(slot)
 
     async def step(self, request: StepRequest) -> Step:
@@ -91,19 +112,30 @@ class ModelDrafter:
 
     @torch.inference_mode()
     def _step(self, request: StepRequest) -> Step:
+        attention = None
+        if request.tokens:
+            attention = LastRow(self._layer) if request.importance is not Importance.NONE else None
+            self._last[request.slot] = self._forward(request, attention)
+        position, logits = self._last[request.slot]
+        if position != request.start + len(request.tokens):
+            raise RuntimeError("only the position of the last step can be drawn again")
+        x = sparse(logits, request.sampling, self._entries)
+        d = x.sample(request.seed, position, request.round)
+        draws = Draws(request.seed, position, request.round)
+        u = uncertainty(logits, None if request.blind else d, self._signal, draws)
+        i = None if attention is None or attention.weights is None else importance(attention.weights[0], request.importance)
+        logprob, top = _logprobs(logits, d, request.top_logprobs)
+        return Step(d, x, x.of(d), u, logprob, top, i)
+
+    def _forward(self, request: StepRequest, attention: LastRow | None) -> tuple[int, torch.Tensor]:
+        """The position that comes next and its logits `[vocabulary]`; a long text goes in pieces."""
         tokens, start = list(request.tokens), request.start
         while len(tokens) > self._prefill_tokens:
             piece, tokens = tokens[: self._prefill_tokens], tokens[self._prefill_tokens :]
             self._engine.hidden([request.slot], [start], [piece])
             start += len(piece)
-        states = self._engine.hidden([request.slot], [start], [tokens])
-        logits = self._engine.logits(states[0, -1:])[0, : self._vocabulary]
-        position = start + len(tokens)
-        x = sparse(logits, request.sampling, self._entries)
-        d = x.sample(request.seed, position, request.round)
-        u = uncertainty(logits, None if request.blind else d, self._signal)
-        logprob, top = _logprobs(logits, d, request.top_logprobs)
-        return Step(d, x, x.of(d), u, logprob, top)
+        states = self._engine.hidden([request.slot], [start], [tokens], attention)
+        return start + len(tokens), self._engine.logits(states[0, -1:])[0, : self._vocabulary]
 
 
 def sparse(logits: torch.Tensor, sampling: Sampling, entries: int) -> Sparse:

@@ -14,7 +14,10 @@ from services.common.speculative import SpanToken, Sparse
 
 @dataclass(frozen=True)
 class Drafted:
-    """One drafted token ``d`` with the distribution it was drawn from and what the gate said."""
+    """One drafted token ``d`` with the distribution it was drawn from and what the gate said.
+
+    ``decided``: the gate has spoken; where importance comes one step late, the last token may still wait for it.
+    """
 
     d: int
     x: Sparse
@@ -24,6 +27,8 @@ class Drafted:
     judged: bool  # it travels as a candidate: flagged, or any token in lossless mode
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    i: float | None = None  # importance, once known
+    decided: bool = True
 
     def on_wire(self) -> SpanToken:
         return SpanToken(self.d, self.x_d, self.x if self.judged else None)
@@ -47,6 +52,8 @@ def cut(pending: Sequence[Drafted], limits: Limits, *, ended: bool) -> int | Non
     survival = 1.0
     first: int | None = None
     for i, token in enumerate(pending):
+        if not token.decided:
+            return None
         if token.judged:
             first = i if first is None else first
             survival *= 1.0 - token.u

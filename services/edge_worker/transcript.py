@@ -42,6 +42,7 @@ class Transcript:
     round: int = 0  # the round that a token drafted now belongs to
     fed: int = 0  # tokens of the text whose states the draft model holds
     finished: str = ""  # "stop" or "length" once the answer is complete
+    _importance: list[float] = field(default_factory=list)  # of drafted tokens in base
     _shown: int = 0
     _prompt: int = field(init=False)
 
@@ -65,10 +66,26 @@ class Transcript:
         self.fed = len(self)
         self.pending.append(token)
 
+    def revise(self, token: Drafted) -> None:
+        """What became known of the last pending token."""
+        self.pending[-1] = token
+
+    def importance(self) -> list[float]:
+        """Of the tokens before the next draft, oldest first: those in base that were drafted and stayed, in flight, pending.
+
+        The guess at a bonus is no part of it, nor is a bonus: whether it was drafted depends on when the verdict came.
+        """
+        drafted = [*(self.flight.span if self.flight else ()), *self.own_pending()]
+        return [*self._importance, *(t.i for t in drafted if t.i is not None)]
+
     def ended(self) -> bool:
         """Nothing may be drafted after what is there."""
         tokens = self.pending or (self.flight.span if self.flight else [])
         return bool(tokens) and self._closes(len(self), tokens[-1].d)
+
+    def would_end(self, token: int) -> bool:
+        """Whether nothing may be drafted after ``token``, if it comes next."""
+        return self._closes(len(self) + 1, token)
 
     def own_pending(self) -> list[Drafted]:
         """``pending`` without the guess at the bonus."""
@@ -78,12 +95,15 @@ class Transcript:
         return last in self.end_ids or length - self._prompt >= self.max_tokens
 
     def show_front(self) -> list[TokenOut]:
-        """Skipped tokens before the first candidate are final at once, unless a round is in flight before them."""
+        """Skipped tokens before the first candidate (or undecided token) are final at once, unless a round is in flight before
+        them."""
         if self.flight is not None:
             return []
         out = []
-        while self._shown < len(self.pending) and not self.pending[self._shown].judged:
-            out.append(self._out(self.pending[self._shown], Decision.SKIPPED, None))
+        for token in self.pending[self._shown :]:
+            if token.judged or not token.decided:
+                break
+            out.append(self._out(token, Decision.SKIPPED, None))
             self._shown += 1
         return out
 
@@ -103,7 +123,7 @@ class Transcript:
             self._out(t, Decision.ACCEPTED if t.judged else Decision.SKIPPED, flight.round)
             for t in flight.span[flight.shown : kept]
         ]
-        self.base += [t.d for t in flight.span[:kept]]
+        self._extend(flight.span[:kept])
         if corrected and token is not None:
             replaced = flight.span[kept]
             out.append(TokenOut(token, Decision.CORRECTED, replaced.u, flight.round, replaced.d))
@@ -142,8 +162,12 @@ class Transcript:
         return out
 
     def _keep(self, span: list[Drafted], shown: int, round_: int | None) -> list[TokenOut]:
-        self.base += [t.d for t in span]
+        self._extend(span)
         return [self._out(t, Decision.UNVERIFIED if t.judged else Decision.SKIPPED, round_) for t in span[shown:]]
+
+    def _extend(self, kept: list[Drafted]) -> None:
+        self.base += [t.d for t in kept]
+        self._importance += [t.i for t in kept if t.i is not None]
 
     def _land(self) -> Flight:
         if self.flight is None:

@@ -25,11 +25,11 @@ from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump
 from services.verifier.sessions import Arrival, Sessions
 from services.verifier.settings import VerifierSettings
+from services.verifier.turns import Turns
 
-POLL_MS = 100
-MAX_RECORDS = 64  # in one go: decoding them must not hold the event loop
 PROBE_SECONDS = 3.0
 GUARD_SECONDS = 0.5
+LOG_APPEND_TIME = 1  # Kafka's number of this kind of timestamp
 LEAVE_SECONDS = 5.0
 START_SECONDS = 5.0  # of joining the group, until the question is asked whether that can work
 
@@ -61,7 +61,8 @@ class Intake:
         self._commits = Commits(offsets, settings.commit_interval_ms / 1000)
         self._handover = Handover(offsets, sessions, pump, self._commits, links, metrics, settings.drain_seconds)
         self._draining = False
-        self._turn = 0
+        self._told_of_clocks = False
+        self._turns = Turns()
         self._polled = 0.0  # monotonic seconds of the last time that the poll loop came round; 0 while there is none
         self._log = structlog.get_logger()
 
@@ -163,27 +164,10 @@ class Intake:
             room = self._room(paused)
             paused = not room
             self._switch(consumer, paused)
-            if not await self._read(consumer, room):
-                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, min(room, MAX_RECORDS)))
-                self._accept(batches.values())
+            for record in await self._turns.read(consumer, room):
+                self._take(record)
             self._polled = time.monotonic()
             await asyncio.sleep(0)
-
-    async def _read(self, consumer: AIOKafkaConsumer, room: int) -> int:
-        """A share of what has been fetched of each partition, so that a full one does not starve the others; how many."""
-        owned = sorted(consumer.assignment())
-        if not room or not owned:
-            return 0
-        self._turn += 1
-        share = max(1, min(room, MAX_RECORDS) // len(owned))
-        count = 0
-        for at in range(len(owned)):
-            if count >= room:
-                break
-            tp = owned[(self._turn + at) % len(owned)]
-            batches = await consumer.getmany(tp, timeout_ms=0, max_records=share)
-            count += self._accept(batches.values())
-        return count
 
     def _room(self, paused: bool) -> int:
         """How many messages may be read now: 0 when full, and then until it is half empty."""
@@ -203,12 +187,6 @@ class Intake:
         else:
             consumer.resume(*consumer.paused())
 
-    def _accept(self, batches: Collection[list[ConsumerRecord]]) -> int:
-        for records in batches:
-            for record in records:
-                self._take(record)
-        return sum(map(len, batches))
-
     def _take(self, record: ConsumerRecord) -> None:
         value = record.value or b""
         ticket = self._offsets.deliver(record.partition, record.offset, len(value))
@@ -218,8 +196,19 @@ class Intake:
         except MessageError as error:
             self._sessions.set_aside(letter, ticket, str(error))
             return
-        appended = record.timestamp / 1000 if record.timestamp and record.timestamp > 0 else time.time()
-        self._sessions.push(Arrival(admitted.message, admitted.identity, letter, ticket, appended, admitted.schema))
+        arrival = Arrival(admitted.message, admitted.identity, letter, ticket, self._appended(record), admitted.schema)
+        self._sessions.push(arrival)
+
+    def _appended(self, record: ConsumerRecord) -> float:
+        """When the broker took a message, in seconds of the epoch; now, where the topic stamps the devices' clocks instead."""
+        if record.timestamp_type == LOG_APPEND_TIME or self._settings.embedded:  # embedded: all on one machine, one clock
+            return float(record.timestamp / 1000) if record.timestamp and record.timestamp > 0 else time.time()
+        if not self._told_of_clocks:
+            self._told_of_clocks = True
+            self._log.warning(
+                "the topic stamps the devices' clocks: waiting in it does not count; `sluice topics create --alter` repairs it"
+            )
+        return time.time()
 
     # -- watching -----------------------------------------------------------------------------------------------------
 

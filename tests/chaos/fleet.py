@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from services.common.credentials import Signer
+from services.common.kafka import KafkaLink
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 from services.common.synthetic import DRAFT_NOISE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw
@@ -120,7 +121,7 @@ class WatchedBreaker(Breaker):
 class Device:
     """One edge worker without its HTTP API; any number of answers at a time."""
 
-    def __init__(self, signer: Signer, bootstrap: str, redis_url: str, habits: Habits) -> None:
+    def __init__(self, signer: Signer, bootstrap: KafkaLink | str, redis_url: str, habits: Habits) -> None:
         self.name = signer.worker
         self.habits = habits
         self.drafter = PacedDrafter(habits.draft)
@@ -183,7 +184,7 @@ class Device:
 class Fleet:
     """Use as an async context manager; entering waits until every device has both links. ``keep`` gets each answer."""
 
-    def __init__(self, signers: Iterable[Signer], bootstrap: str, redis_url: str, habits: Habits) -> None:
+    def __init__(self, signers: Iterable[Signer], bootstrap: KafkaLink | str, redis_url: str, habits: Habits) -> None:
         self.devices = [Device(signer, bootstrap, redis_url, habits) for signer in signers]
         self.written: list[Written] = []
         self.keep: Callable[[Written], None] = self.written.append

@@ -19,7 +19,7 @@ from services.common import keys
 from services.common.messages import CandidateBatch, MessageError, Open, decode
 from tests.chaos.evidence import DeadLetter, behind, dead_letters
 from tests.chaos.fleet import Fleet, Habits
-from tests.chaos.junk import KINDS, REVOKED, Junk, Mallory, oversized, random_messages, unsigned_or_signed
+from tests.chaos.junk import KINDS, REVOKED, Junk, Mallory, Noise, oversized, random_messages, unsigned_or_signed
 from tests.chaos.scaling import endless
 from tests.chaos.site import Site
 
@@ -66,6 +66,7 @@ async def run(site: Site, scale: HostileScale) -> HostileFigures:
     """Good devices, some with clocks an hour off, beside a flood of junk."""
     clock = asyncio.get_running_loop().time
     begun = clock()
+    noise = random_messages(scale.seed, scale.messages // 4)  # seconds of work, so before anybody waits for this loop
     before = {(d.partition, d.offset) for d in await dead_letters(site.broker.bootstrap)}
     # The embedded broker keeps the sender's clock: it is for one machine, which has one clock.
     offsets = [] if site.broker.embedded else [HOUR, -HOUR]
@@ -77,7 +78,7 @@ async def run(site: Site, scale: HostileScale) -> HostileFigures:
         await pool.grow(VERIFIERS)
         with clocks_off({d.name: offset for d, offset in zip(fleet.devices, offsets, strict=False)}):
             load = asyncio.create_task(fleet.keep_writing(ANSWERS, endless(24, scale.seed)))
-            sent = await _flood(topic, fleet, scale, site)
+            sent = await _flood(topic, fleet, scale, site, noise)
             load.cancel()
             await asyncio.gather(load, return_exceptions=True)
             await fleet.finish()
@@ -130,14 +131,14 @@ class Topic:
         return [record for records in batches.values() for record in records]
 
 
-async def _flood(topic: Topic, fleet: Fleet, scale: HostileScale, site: Site) -> dict[Place, Junk]:
+async def _flood(topic: Topic, fleet: Fleet, scale: HostileScale, site: Site, noise: list[Noise]) -> dict[Place, Junk]:
     draw = random.Random(scale.seed)
     sent: dict[Place, Junk] = {}
     loop = asyncio.get_running_loop()
     begun, clean = loop.time(), 0
     names = {d.name for d in fleet.devices}
     stolen: list[Junk] = []
-    for n, (junk, honest) in enumerate(_mixture(draw, scale)):
+    for n, (junk, honest) in enumerate(_mixture(draw, scale.large, iter(noise))):
         if n % 100 == 0:
             stolen += _steal(await topic.others(), names, draw)
         if n % 8 == 7 and stolen:
@@ -156,15 +157,14 @@ async def _flood(topic: Topic, fleet: Fleet, scale: HostileScale, site: Site) ->
     return sent
 
 
-def _mixture(draw: random.Random, scale: HostileScale) -> Iterator[tuple[Junk, bool]]:
+def _mixture(draw: random.Random, oversized_ones: int, noise: Iterator[Noise]) -> Iterator[tuple[Junk, bool]]:
     """Messages without end, and whether they are honest: an attacker must open sessions before it can abuse them."""
-    noise = iter(random_messages(scale.seed, scale.messages // 4))
     large = 0
     for number in count():
         m = Mallory(draw, f"mallory{number % 5}")
         yield m.signed("opening", m.opening(), ""), True
         kinds = [junk for kind in KINDS for junk in kind(m)]
-        if large < scale.large:
+        if large < oversized_ones:
             kinds += oversized(m)
             large += 2
         kinds += [unsigned_or_signed(m, *item) for item in islice(noise, 12)]

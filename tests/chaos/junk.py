@@ -202,8 +202,11 @@ def absurd_openings(m: Mallory) -> Iterator[Junk]:
         yield m.signed("absurd", msgpack.packb(spoiled), "bad or missing sampling")
 
 
-def random_messages(seed: int, count: int) -> list[tuple[bytes, bool]]:
-    """Values that no verifier can take, from hypothesis; and whether they are to be signed."""
+Noise = tuple[bytes, bool]  # a value that no verifier can take, and whether it is to be signed
+
+
+def random_messages(seed: int, count: int) -> list[Noise]:
+    """From hypothesis."""
     scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
     anything = st.recursive(scalars | st.binary(max_size=40), lambda inner: st.lists(inner, max_size=5), max_leaves=12)
     m = Mallory(random.Random(seed))
@@ -216,7 +219,7 @@ def random_messages(seed: int, count: int) -> list[tuple[bytes, bool]]:
         packed: bytes = msgpack.packb(row)
         return packed
 
-    found: list[tuple[bytes, bool]] = []
+    found: list[Noise] = []
     values = st.binary(max_size=300) | anything.map(msgpack.packb) | spoiled() | spoiled()
 
     @settings(

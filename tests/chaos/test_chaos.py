@@ -5,15 +5,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from tests.chaos import expectations, hostile, kills, outages, scaling, soak
 from tests.chaos.scale import SMALL
 from tests.chaos.site import Site
 
 pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Outages are meant here: no log lines of theirs."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 async def test_kills_in_mid_batch_change_no_token(site: Site) -> None:

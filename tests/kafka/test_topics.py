@@ -71,7 +71,7 @@ def test_more_copies_than_brokers(new_kafka: NewKafka) -> None:
     ("user", "password", "expected"),
     [
         ("operator", "wrong-secret", "refuses user 'operator': wrong user or password (SLUICE_TOPICS_KAFKA_USERNAME"),
-        ("edge", "", "user 'edge' may not see topic sluice.dead-letter: give it Describe on topic"),
+        ("edge", "", "user 'edge' may not read the settings of topic sluice.candidates: give it DescribeConfigs on"),
         ("stranger", "", "user 'stranger' may not see topic sluice.candidates"),
     ],
 )

@@ -37,7 +37,9 @@ class Device:
         await self._producer.stop()
         await self.redis.aclose()
 
-    def opening(self, ids: list[int], session: bytes | None = None, seed: int = 7, temperature: float = 0.0) -> Open:
+    def opening(
+        self, ids: list[int], session: bytes | None = None, seed: int = 7, temperature: float = 0.0, generation: int = 0
+    ) -> Open:
         return Open(
             session=session or secrets.token_bytes(16),
             ids=pack_ids(ids),
@@ -46,6 +48,7 @@ class Device:
             seed=seed,
             mode=Mode.OPPORTUNISTIC,
             tokenizer_hash=self.tokenizer_hash,
+            generation=generation,
         )
 
     def batch(

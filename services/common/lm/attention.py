@@ -7,6 +7,8 @@ of its own, so that any Hugging Face decoder takes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +32,37 @@ def use(model: PreTrainedModel) -> int:
     return heads // int(getattr(config, "num_key_value_heads", None) or heads)
 
 
+@dataclass
+class LastRow:
+    """Asks one pass for the attention weights of each row's last token in ``layer``, heads averaged.
+
+    The fused kernel gives no weights, and asking the model for them gives those of all layers and rows. One row of queries over
+    the cached keys is a small product beside it.
+    """
+
+    layer: int
+    weights: torch.Tensor | None = None  # `[batch, columns]` float32, from the pass
+    _ends: torch.Tensor = field(init=False)
+    _positions: torch.Tensor = field(init=False)
+
+    def begin(self, lengths: Sequence[int], positions: torch.Tensor) -> None:
+        """``lengths``: tokens of each row of the pass; ``positions`` `[batch, span]`."""
+        self.weights = None
+        self._ends = torch.tensor([n - 1 for n in lengths], device=positions.device)
+        self._positions = positions.gather(1, self._ends.unsqueeze(1))
+
+    def take(self, queries: torch.Tensor, keys: torch.Tensor, scaling: float | None) -> None:
+        """``queries`` `[batch, heads, span, dim]`, ``keys`` `[batch, key_heads, columns, dim]`, both rotated."""
+        batch, heads, _, dim = queries.shape
+        last = queries[torch.arange(batch, device=queries.device), :, self._ends]
+        grouped = last.reshape(batch, keys.shape[1], heads // keys.shape[1], dim)
+        scores = (grouped @ keys.transpose(2, 3)).float() * (dim**-0.5 if scaling is None else scaling)
+        if batch > 1:  # a single row ends at the last column
+            beyond = torch.arange(keys.shape[2], device=keys.device) > self._positions
+            scores = scores.masked_fill(beyond[:, None, None], float("-inf"))
+        self.weights = scores.softmax(dim=-1).mean(dim=(1, 2))
+
+
 def causal_mask(positions: torch.Tensor, columns: int, group: int, dtype: torch.dtype) -> torch.Tensor:
     """Zero where row ``positions[b, s]`` may look, ``-inf`` elsewhere: `[batch, 1, group * span, columns]`."""
     hidden = torch.arange(columns, device=positions.device) > positions.unsqueeze(-1)
@@ -45,16 +78,19 @@ def grouped_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    watch: LastRow | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """``query`` `[batch, heads, span, dim]` over ``key``, ``value`` `[batch, key_heads, columns, dim]`.
 
     ``attention_mask`` is ``causal_mask``'s, or an ordinary one of `[batch, 1, span, columns]`. Returns
-    `[batch, span, heads, dim]`, the layout transformers expects, and no weights.
+    `[batch, span, heads, dim]`, the layout transformers expects, and no weights; ``watch`` gets those of its layer.
     """
     batch, heads, span, dim = query.shape
     key_heads = key.shape[1]
     rows = heads // key_heads * span
+    if watch is not None and watch.layer == getattr(module, "layer_idx", None):
+        watch.take(query, key, scaling)
     if attention_mask is None or attention_mask.shape[1] != 1 or dropout:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     if attention_mask.shape[2] != rows:

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from services.common.lm import attention, lean, parts
-from services.common.lm.cache import SlotCache
+from services.common.lm.cache import Plan, SlotCache
 
 
 class CausalEngine:
@@ -33,10 +33,17 @@ class CausalEngine:
         self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
     @torch.inference_mode()
-    def hidden(self, rows: Sequence[int], starts: Sequence[int], tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+    def hidden(
+        self,
+        rows: Sequence[int],
+        starts: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        watch: attention.LastRow | None = None,
+    ) -> torch.Tensor:
         """Feed ``tokens[b]`` to slot ``rows[b]`` from position ``starts[b]``; final states `[batch, span, hidden]`.
 
-        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless.
+        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless. ``watch`` gets
+        one layer's attention; raises ``ValueError`` where the model has no such layer or computes attention in its own way.
         """
         span = max(len(t) for t in tokens)
         room = self.cache.capacity_tokens - span
@@ -47,14 +54,23 @@ class CausalEngine:
             padded[b, : len(row)] = torch.tensor(row, dtype=torch.long)
         plan = self.cache.begin(list(rows), list(starts), span, self.device)
         mask = attention.causal_mask(plan.positions, plan.kv_tokens, self._group, self._dtype)
+        if watch is not None:
+            watch.begin([len(row) for row in tokens], plan.positions)
+        states = self._pass(padded.to(self.device), mask, plan, watch)
+        if watch is not None and watch.weights is None:
+            raise ValueError(f"attention of layer {watch.layer} cannot be read in this model")
+        return states
+
+    def _pass(self, ids: torch.Tensor, mask: torch.Tensor, plan: Plan, watch: attention.LastRow | None) -> torch.Tensor:
         if self._lean is not None:
-            return self._lean(padded.to(self.device), mask, plan, self.cache)
+            return self._lean(ids, mask, plan, self.cache, watch)
         out = self._decoder(
-            input_ids=padded.to(self.device),
+            input_ids=ids,
             attention_mask=mask,
             position_ids=plan.positions,
             past_key_values=self.cache,
             use_cache=True,
+            **({} if watch is None else {"watch": watch}),
         )
         states: torch.Tensor = out.last_hidden_state
         return states

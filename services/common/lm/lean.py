@@ -19,6 +19,7 @@ from transformers.models.mistral.modeling_mistral import MistralModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
 from services.common.lm import linear
+from services.common.lm.attention import LastRow
 from services.common.lm.cache import Plan, SlotCache
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -66,14 +67,17 @@ class LeanDecoder:
             for layer in decoder.layers
         ]
 
-    def __call__(self, ids: torch.Tensor, mask: torch.Tensor, plan: Plan, cache: SlotCache) -> torch.Tensor:
+    def __call__(
+        self, ids: torch.Tensor, mask: torch.Tensor, plan: Plan, cache: SlotCache, watch: LastRow | None = None
+    ) -> torch.Tensor:
         """``ids`` `[batch, span]` and ``attention.causal_mask`` to final states `[batch, span, hidden]`."""
         states: torch.Tensor = self._embedding(ids)
         cos, sin = self._rotary(states, position_ids=plan.positions)
         half = self._head_dim // 2
         cos, sin = cos.unsqueeze(2), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1).unsqueeze(2)
         for index, layer in enumerate(self._layers):
-            attended = self._attend(index, layer, _normed(layer.norm, states), (cos, sin), mask, cache)
+            asked = watch if watch is not None and watch.layer == index else None
+            attended = self._attend(index, layer, _normed(layer.norm, states), (cos, sin), mask, cache, asked)
             states = states + layer.output(attended)
             gate, up = layer.gate_up(_normed(layer.norm_after, states)).chunk(2, dim=-1)
             states = states + layer.down(functional.silu(gate).mul_(up))
@@ -87,6 +91,7 @@ class LeanDecoder:
         rotation: tuple[torch.Tensor, torch.Tensor],
         mask: torch.Tensor,
         cache: SlotCache,
+        watch: LastRow | None,
     ) -> torch.Tensor:
         """One layer's attention, before its output projection: `[batch, span, heads * dim]`."""
         batch, span, _ = states.shape
@@ -100,6 +105,8 @@ class LeanDecoder:
         turned = (turning * cos).add_(swapped.mul_(sin)).transpose(1, 2)
         heads = group * key_heads
         keys, values = cache.update(turned[:, heads:], every[:, :, -key_heads:].transpose(1, 2), index)
+        if watch is not None:
+            watch.take(turned[:, :heads], keys, self._scaling)
         queries = turned[:, :heads].reshape(batch, key_heads, group * span, dim)
         out = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=self._scaling)
         return out.view(batch, heads, span, dim).transpose(1, 2).reshape(batch, span, heads * dim)

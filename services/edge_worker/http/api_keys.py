@@ -73,9 +73,7 @@ def from_file(path: Path) -> list[ApiKey]:
             continue
         hashed = HASH.fullmatch(words[1]) if len(words) in (2, 3) else None
         if hashed is None or not OWNER.fullmatch(words[0]):
-            raise ValueError(
-                f"{path}, line {number}: expected OWNER sha256:HEX [LAST DAY]; see `sluice keys api`"
-            )
+            raise ValueError(f"{path}, line {number}: expected OWNER sha256:HEX [LAST DAY]; see `sluice keys api`")
         try:
             until = date.fromisoformat(words[2]) if len(words) == 3 else None
         except ValueError as error:

@@ -1,0 +1,168 @@
+"""Runs the policy itself and keeps what it did: draft, gate at a threshold, upload, verdict, token by token.
+
+The session loop, the gate, the sampling and the messages are those of the edge worker; only the network is left out. So the
+record is of the policy's own trajectories, at each threshold another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from services.calibrate.files import Policy
+from services.calibrate.journal import Journal
+from services.calibrate.trace import Answer, Token
+from services.common.messages import Mode, Verdict
+from services.common.rng import Purpose, key
+from services.common.sampling import Sampling
+from services.common.speculative import Sparse
+from services.edge_worker.answer import AnswerRequest, OnOutage
+from services.edge_worker.breaker import Breaker
+from services.edge_worker.draft import Drafter, Step, StepRequest
+from services.edge_worker.gate import Gate
+from services.edge_worker.session import Observer, Session, Worker
+from services.edge_worker.signals import Signal
+from services.edge_worker.transcript import Flight
+from services.edge_worker.verifier_client import VerifierClient
+
+DEADLINE_SECONDS = 600.0  # nothing is lost in one process; a forward pass may be slow
+
+Signals = Mapping[str, float]
+Score = Callable[[Signals, float], float]  # all signals of a token and its x_d -> u, for the gate
+
+
+class Judge(VerifierClient, Protocol):
+    """A verifier in this process. ``refusals``: rejection probability of each token of the span it judged last."""
+
+    refusals: list[float]
+
+
+class SignallingDrafter(Drafter, Protocol):
+    """``signals``: every uncertainty of the token that the last step drafted."""
+
+    signals: Signals
+
+
+@dataclass(frozen=True)
+class Job:
+    """One answer to write. ``ids``: the prompt, template and all."""
+
+    prompt: int
+    threshold: float
+    ids: Sequence[int]
+
+
+class Recorder:
+    """Writes answers one at a time with a drafter and a judge of this process.
+
+    ``score``: what the gate compares with the threshold. ``seed``: draws of an answer follow from it, prompt and threshold, so
+    that no two answers share any.
+    """
+
+    def __init__(
+        self,
+        drafter: SignallingDrafter,
+        judge: Judge,
+        *,
+        policy: Policy,
+        score: Score,
+        sampling: Sampling,
+        max_tokens: int,
+        end_ids: Collection[int],
+        seed: int,
+    ) -> None:
+        self._judge = judge
+        self._tap = _Tap(drafter, score)
+        self._policy, self._sampling, self._max_tokens, self._seed = policy, sampling, max_tokens, seed
+        self._end_ids = frozenset(end_ids)
+
+    async def write(self, job: Job) -> Answer:
+        """One answer, every skipped token of it audited."""
+        log = _Log(self._judge, self._tap)
+        slot = self._tap.acquire()
+        if slot is None:
+            raise RuntimeError("one answer at a time")
+        seed = int(key(self._seed, job.prompt, round(job.threshold * 1e9), Purpose.GATE))
+        request = AnswerRequest(
+            prompt_ids=list(job.ids),
+            max_tokens=self._max_tokens,
+            sampling=self._sampling,
+            seed=seed,
+            mode=Mode.OPPORTUNISTIC,
+            k=self._policy.k,
+            gamma=1.0,
+            deadline_seconds=DEADLINE_SECONDS,
+            on_outage=OnOutage.ERROR,
+        )
+        session = Session(request, self._worker(job.threshold, log), slot)
+        async for _ in session:
+            pass
+        return Answer(job.prompt, job.threshold, seed, len(job.ids), session.stats.total, tuple(log.tokens))
+
+    def _worker(self, threshold: float, log: _Log) -> Worker:
+        return Worker(
+            name="calibrate",
+            drafter=self._tap,
+            client=self._judge,
+            breaker=Breaker(),
+            gate=Gate(Signal.ONE_MINUS_MAX, threshold),
+            end_ids=self._end_ids,
+            tokenizer_hash="",
+            target="",
+            span_tokens=self._policy.span_tokens,
+            wait_tokens=self._policy.wait_tokens,
+            risk=self._policy.risk,
+            audit_rate=1.0,
+            wait_seconds=DEADLINE_SECONDS,
+            observer=log,
+            ahead=False,
+        )
+
+
+async def record(recorder: Recorder, jobs: Sequence[Job], journal: Journal, step: Callable[[], None]) -> list[Answer]:
+    """The answers of ``jobs`` in order; those that ``journal`` has are not written again. ``step`` is called after each."""
+    for job in jobs:
+        if (job.prompt, job.threshold) not in journal.answers:
+            journal.add(await recorder.write(job))
+            await asyncio.sleep(0)  # an interrupt is noticed between answers
+        step()
+    return [journal.answers[(job.prompt, job.threshold)] for job in jobs]
+
+
+class _Tap:
+    """A drafter that remembers the signals of what it drafted and shows the gate the policy's score as ``u``."""
+
+    def __init__(self, inner: SignallingDrafter, score: Score) -> None:
+        self._inner, self._score = inner, score
+        self._seen: dict[int, tuple[Sparse, Signals]] = {}  # by identity of the draft distribution
+
+    def acquire(self) -> int | None:
+        self._seen.clear()
+        return self._inner.acquire()
+
+    def release(self, slot: int) -> None:
+        self._inner.release(slot)
+
+    async def step(self, request: StepRequest) -> Step:
+        step = await self._inner.step(request)
+        signals = dict(self._inner.signals)
+        self._seen[id(step.x)] = (step.x, signals)
+        return replace(step, u=self._score(signals, step.x_d))
+
+    def signals(self, x: Sparse) -> Signals:
+        return self._seen[id(x)][1]
+
+
+class _Log(Observer):
+    """Every token that a verdict reached, in order."""
+
+    def __init__(self, judge: Judge, tap: _Tap) -> None:
+        self._judge, self._tap = judge, tap
+        self.tokens: list[Token] = []
+
+    def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None:
+        reached = len(flight.span) if flight.audit_only else verdict.kept + verdict.corrected
+        for token, refusal in zip(flight.span[:reached], self._judge.refusals, strict=False):
+            self.tokens.append(Token(self._tap.signals(token.x), token.x_d, token.judged, refusal))

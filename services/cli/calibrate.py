@@ -1,0 +1,146 @@
+"""`sluice calibrate`: thresholds of the gate for a pair of models and a set of prompts, with a bound on the damage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.calibrate import risk_control
+from services.cli.errors import CommandError
+from services.cli.progress import stderr_console
+
+if TYPE_CHECKING:
+    from services.calibrate.run import Outcome, Plan
+
+LEAST_TOKENS = 2
+
+
+def command(
+    prompts: Annotated[Path, typer.Option(help="JSON lines with a field 'prompt', or one prompt a line.")],
+    pair: Annotated[str, typer.Option(help="Preset of both models.")] = "smollm2-135m",
+    draft: Annotated[str, typer.Option(help="Small model instead of the preset's.")] = "",
+    target: Annotated[str, typer.Option(help="Large model instead of the preset's.")] = "",
+    alpha: Annotated[
+        list[float] | None, typer.Option(help="Wanted bound of the damage; may be given several times (.03, .06, .12).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The calibration, for SLUICE_EDGE_CALIBRATION.")] = Path("calibration.json"),
+    report: Annotated[Path | None, typer.Option(help="Also write a page with tables and plots.")] = None,
+    work: Annotated[Path, typer.Option(help="Folder of the records; an interrupted run goes on from them.")] = Path(
+        "calibrate-work"
+    ),
+    signal: Annotated[str, typer.Option(help="Score of the gate: a signal, or calibrated.")] = "one_minus_max",
+    method: Annotated[str, typer.Option(help="Whose threshold is promised: conformal or learn_then_test.")] = "conformal",
+    delta: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Chance that learn_then_test may fail.")] = 0.1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Prompts that are used; all if not given.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=LEAST_TOKENS, help="Limit of an answer; the promise is for this one.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 1.0,
+    top_p: Annotated[float, typer.Option(min=1e-9, max=1.0)] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0)] = 0,
+    k: Annotated[int, typer.Option(min=1, max=64, help="Most candidates of one upload.")] = 4,
+    grid: Annotated[int, typer.Option(min=1, max=64, help="Thresholds that are tried on each calibration prompt.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split of the prompts and of all answers.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Write answers at each threshold of a grid, and find the threshold whose damage per answer stays within alpha."""
+    alphas = tuple(sorted(set(alpha or (0.03, 0.06, 0.12))))
+    if not all(0.0 < a < 1.0 for a in alphas):
+        raise CommandError("--alpha must lie between 0 and 1: it bounds a share of an answer's tokens")
+    if method not in ("conformal", "learn_then_test"):
+        raise CommandError(f"unknown --method {method!r}: choose conformal or learn_then_test")
+    from services.calibrate import files
+    from services.calibrate.run import Plan
+    from services.cli.bench import prompts as prompt_files
+    from services.common.sampling import Sampling
+    from services.common.settings import usable_cores
+    from services.edge_worker.settings import EdgeSettings
+
+    texts = prompt_files.read(prompts)[:limit]
+    fields = EdgeSettings.model_fields
+    policy = files.Policy(
+        signal=_signal(signal),
+        k=k,
+        **{name: fields[name].default for name in ("span_tokens", "wait_tokens", "risk", "x_entries")},
+    )
+    plan = Plan(
+        work=work,
+        alphas=alphas,
+        policy=policy,
+        sampling=Sampling(temperature=temperature, top_p=top_p, top_k=top_k),
+        max_tokens=max_tokens,
+        grid=grid,
+        seed=seed,
+        method="conformal" if method == "conformal" else "learn_then_test",
+        delta=delta,
+    )
+    try:
+        outcome = _run(plan, texts, pair, draft, target, threads or usable_cores())
+        files.save(outcome.calibration, out)
+        if report is not None:
+            _write_report(outcome, report)
+    except ValueError as error:  # of prompts, records and files: one line each
+        raise CommandError(str(error)) from error
+    except KeyboardInterrupt:
+        raise CommandError(f"interrupted; the same command goes on from {work}") from None
+    typer.echo(json.dumps(outcome.summary()) if as_json else _text(outcome, out))
+
+
+def _signal(name: str) -> str:
+    from services.calibrate.predictor import NAME
+    from services.edge_worker.signals import Signal
+
+    known = [*(s.value for s in Signal), NAME]
+    if name not in known:
+        raise CommandError(f"unknown --signal {name!r}: choose one of {', '.join(dict.fromkeys(known))}")
+    return name
+
+
+def _run(plan: Plan, texts: list[str], pair: str, draft: str, target: str, threads: int) -> Outcome:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from services.calibrate.run import calibrate
+    from services.calibrate.subject import LoadedPair
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr_console()) as bars:
+        loading = bars.add_task("loading the models", total=None)
+        entries = plan.policy.x_entries
+        models = LoadedPair(pair, draft, target, texts, max_tokens=plan.max_tokens, entries=entries, threads=threads)
+        bars.remove_task(loading)
+        tasks: dict[str, TaskID] = {}
+
+        def tell(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(f"{name} answers", total=total)
+            bars.update(tasks[name], completed=done)
+
+        try:
+            return asyncio.run(calibrate(models.subject, plan, tell))
+        finally:
+            models.close()
+
+
+def _write_report(outcome: Outcome, path: Path) -> None:
+    from services.calibrate.report import page
+
+    try:
+        path.write_text(page(outcome))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _text(outcome: Outcome, out: Path) -> str:
+    found = outcome.calibration
+    lines = [f"{out}: rejection = {found.line.a:.3f} u {found.line.b:+.3f}, Pearson r {found.line.r:.3f}"]
+    for threshold in found.thresholds:
+        tau = found.tau(threshold.alpha)
+        text = "ask always" if tau is None else f"threshold {tau:.4f}, {threshold.evaluated_skip_rate or 0:.1%} skipped"
+        lines.append(f"  damage <= {threshold.alpha:g}: {text}; fresh answers {threshold.evaluated_damage or 0:.4f}")
+    if not found.guaranteed:
+        needed = risk_control.LEAST_PROMPTS
+        lines.append(f"  no guarantee: {found.prompts['calibration']} calibration prompts; it takes at least {needed}")
+    return "\n".join(lines)

@@ -1,0 +1,238 @@
+"""SASL/SCRAM over TLS with least rights, end to end: each service is a user of its own, and nobody may do more than is listed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+
+from services.common.kafka import KafkaLink, client_options
+from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC, VERIFIER_GROUP
+from services.common.messages import Cancel
+from services.common.telemetry import configure_logging
+from services.edge_worker.kafka_client import KafkaRedisClient
+from services.edge_worker.verifier_client import LinkDown
+from tests import identities
+from tests.chaos.fleet import Fleet, Habits, jobs
+from tests.cluster.fixtures import NewKafka
+from tests.cluster.properties import USERS, password_of
+from tests.kafka.site import Site, sluice
+from tests.verifier.service import VerifierProcess
+
+SECRETS = [password_of(user) for user in USERS] + ["wrong-secret"]
+
+
+class Verifiers:
+    """Processes with the synthetic target."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self._redis_url, self._folder = redis_url, folder
+        self.all: list[VerifierProcess] = []
+
+    def start(self, **knobs: str) -> VerifierProcess:
+        values = {"MODEL": "synthetic", "EMBEDDED": "false", "SESSION_TIMEOUT_MS": "6000", "DRAIN_SECONDS": "5"} | knobs
+        log = self._folder / f"verifier-{len(self.all)}.log"
+        self.all.append(VerifierProcess(values["KAFKA_BOOTSTRAP"], self._redis_url, log, **values))
+        return self.all[-1]
+
+
+@pytest.fixture
+def verifiers(redis_url: str, tmp_path: Path) -> Iterator[Verifiers]:
+    started = Verifiers(redis_url, tmp_path)
+    try:
+        yield started
+        for verifier in started.all:
+            said = verifier.log.read_text()
+            assert "Traceback" not in said, said
+            assert not [secret for secret in SECRETS if secret in said]
+    finally:
+        for verifier in started.all:
+            verifier.kill()
+
+
+@pytest.fixture
+def log_lines(capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """What this process writes as a service at the most talkative level does; a function that gives the lines so far."""
+    import structlog
+
+    before = structlog.get_config()
+    configure_logging("edge_worker", "debug")
+    lines: list[dict[str, Any]] = []
+
+    def read() -> list[dict[str, Any]]:
+        text = capfd.readouterr().err
+        assert not [secret for secret in SECRETS if secret in text]
+        lines.extend(json.loads(line) for line in text.splitlines() if line.startswith("{"))
+        return lines
+
+    yield read
+    structlog.configure(**before)
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+
+
+@asynccontextmanager
+async def edge(link: KafkaLink | str, redis_url: str) -> AsyncIterator[KafkaRedisClient]:
+    client = KafkaRedisClient(signer=identities.signer("test.edge"), bootstrap=link, redis=redis_url, link_seconds=2.0)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def told(log_lines: Any, event: str, seconds: float = 30.0) -> dict[str, Any]:
+    """The first log line of this event."""
+    end = time.monotonic() + seconds
+    while True:
+        found = [line for line in log_lines() if line["event"] == event]
+        if found:
+            return dict(found[0])
+        assert time.monotonic() < end, f"no line {event!r}: {log_lines()}"
+        await asyncio.sleep(0.05)
+
+
+def reason(verifier: VerifierProcess, seconds: float = 60.0) -> str:
+    """Why readiness says that Kafka cannot be used."""
+    end = time.monotonic() + seconds
+    while True:
+        page = verifier.get("/readyz").json()
+        if "kafka" in page["reasons"]:
+            return str(page["reasons"]["kafka"])
+        assert time.monotonic() < end, page
+        time.sleep(0.1)
+
+
+async def test_an_answer_from_end_to_end(site: Site, redis_url: str, verifiers: Verifiers) -> None:
+    verifier = verifiers.start(**site.knobs("verifier"))
+    await asyncio.to_thread(verifier.wait_ready)
+    fleet = Fleet([identities.signer("test.secure")], site.link("edge"), redis_url, Habits(deadline=20.0, gamma=0.0))
+    async with fleet:
+        fleet.begin(*jobs(3, tokens=24, prompt=12, seed=5))
+        await fleet.finish()
+    assert all(written.complete and not written.unverified for written in fleet.written)
+    assert sum(written.stats.rounds for written in fleet.written) >= 6
+
+    # Junk, well allowed by Kafka, ends among the dead letters, which the verifier may write.
+    async with AIOKafkaProducer(**client_options(site.link("edge"))) as producer:
+        await producer.send_and_wait(CANDIDATES_TOPIC, b"junk", key=b"k" * 16)
+    async with AIOKafkaConsumer(
+        DEAD_LETTER_TOPIC, auto_offset_reset="earliest", **client_options(site.link("admin"))
+    ) as consumer:
+        letter = await asyncio.wait_for(consumer.getone(), 30)
+    assert letter.value == b"junk"
+    assert dict(letter.headers)["reason"] == b"not signed"
+    assert await asyncio.to_thread(verifier.stop) == 0
+
+
+async def test_nobody_may_do_more_than_is_listed(site: Site) -> None:
+    async def write(user: str, topic: str) -> None:
+        async with AIOKafkaProducer(**client_options(site.link(user))) as producer:
+            await producer.send_and_wait(topic, b"x", partition=0)
+
+    async def read(user: str, topic: str) -> None:
+        async with AIOKafkaConsumer(**client_options(site.link(user))) as consumer:
+            consumer.assign([TopicPartition(topic, 0)])
+            await consumer.getmany(timeout_ms=1_000)
+
+    for user, topic in (("edge", DEAD_LETTER_TOPIC), ("verifier", CANDIDATES_TOPIC), ("operator", CANDIDATES_TOPIC)):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await write(user, topic)
+    for user, topic in (("edge", CANDIDATES_TOPIC), ("verifier", DEAD_LETTER_TOPIC), ("operator", DEAD_LETTER_TOPIC)):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await read(user, topic)
+    for user in ("stranger", "policy"):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await write(user, CANDIDATES_TOPIC)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await read(user, DEAD_LETTER_TOPIC)
+    group = {**client_options(site.link("edge")), "group_id": VERIFIER_GROUP}
+    consumer = AIOKafkaConsumer(CANDIDATES_TOPIC, **group)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await consumer.start()
+    await consumer.stop()
+    bare = AIOKafkaProducer(bootstrap_servers=site.node.bootstrap)
+    with pytest.raises(KafkaError):
+        await bare.start()
+    await bare.stop()
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "expected"),
+    [
+        ("verifier", "wrong-secret", "refuses user 'verifier': wrong user or password (SLUICE_VERIFIER_KAFKA_USERNAME"),
+        ("stranger", "", f"user 'stranger' may not see topic {CANDIDATES_TOPIC}: give it Read on topic {CANDIDATES_TOPIC}"),
+        ("edge", "", f"user 'edge' may not read topic {CANDIDATES_TOPIC}: give it Read on topic"),
+    ],
+)
+def test_a_verifier_that_kafka_refuses_says_why(
+    site: Site, verifiers: Verifiers, user: str, password: str, expected: str
+) -> None:
+    verifier = verifiers.start(**site.knobs(user, password), LOG_LEVEL="debug")
+    assert expected in reason(verifier)
+    lines = [json.loads(line) for line in verifier.log.read_text().splitlines() if line.startswith("{")]
+    told = [line for line in lines if line.get("link") == "kafka"]
+    assert [line["event"] for line in told] == ["link down; trying again until it is back"]
+    assert expected in told[0]["error"]
+    assert verifier.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "expected"),
+    [
+        ("edge", "wrong-secret", "refuses user 'edge': wrong user or password (SLUICE_EDGE_KAFKA_USERNAME"),
+        ("stranger", "", f"user 'stranger' may not see topic {CANDIDATES_TOPIC}: give it Write on topic {CANDIDATES_TOPIC}"),
+        ("verifier", "", f"user 'verifier' may not write topic {CANDIDATES_TOPIC}: give it Write on topic"),
+    ],
+)
+async def test_an_edge_that_kafka_refuses_says_why(
+    site: Site, redis_url: str, log_lines: Any, user: str, password: str, expected: str
+) -> None:
+    async with edge(site.link(user, password), redis_url) as client:
+        assert expected in (await told(log_lines, "kafka cannot be used; answers go on locally"))["error"]
+        await told(log_lines, "redis connected")
+        with pytest.raises(LinkDown, match="user") as refused:
+            await client._send(b"s" * 16, Cancel(session=b"s" * 16))
+        assert expected in str(refused.value)
+    events = [line["event"] for line in log_lines()]
+    assert events.count("kafka cannot be used; answers go on locally") == 1
+
+
+async def test_a_right_that_is_taken_away_and_given_back(site: Site, redis_url: str, log_lines: Any) -> None:
+    right = ["--allow-principal", "User:edge", "--operation", "Write", "--topic", CANDIDATES_TOPIC]
+    async with edge(site.link("edge"), redis_url) as client:
+        await told(log_lines, "kafka connected")
+        await told(log_lines, "redis connected")
+        assert await client._send(b"s" * 16, Cancel(session=b"s" * 16))
+        await asyncio.to_thread(site.node.admin, "acls", "--remove", "--force", *right)
+        try:
+            with pytest.raises(LinkDown):
+                await client._send(b"s" * 16, Cancel(session=b"s" * 16))
+            line = await told(log_lines, "kafka cannot be used; answers go on locally")
+            assert "give it Write on topic" in line["error"]
+        finally:
+            await asyncio.to_thread(site.node.admin, "acls", "--add", *right)
+        assert await client._send(b"s" * 16, Cancel(session=b"s" * 16))
+
+
+async def test_a_missing_topic_until_it_is_made(
+    new_kafka: NewKafka, redis_url: str, verifiers: Verifiers, log_lines: Any
+) -> None:
+    node = new_kafka()
+    verifier = verifiers.start(KAFKA_BOOTSTRAP=node.bootstrap)
+    expected = f"topic {CANDIDATES_TOPIC} does not exist: create it with `sluice topics create`"
+    async with edge(node.bootstrap, redis_url):
+        assert (await told(log_lines, "kafka cannot be used; answers go on locally"))["error"] == expected
+        assert await asyncio.to_thread(reason, verifier) == expected
+        made = await asyncio.to_thread(sluice, "topics", "create", "--kafka", node.bootstrap)
+        assert made.returncode == 0, made.stderr
+        await told(log_lines, "kafka connected")
+        await asyncio.to_thread(verifier.wait_ready, True, 90.0)
