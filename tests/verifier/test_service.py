@@ -118,6 +118,7 @@ async def test_a_round_played_back_gets_the_stored_verdict(
     await device.publish(device.batch(opening.session, after, [], round_=1))
     assert (await device.verdict()).status == Status.OK
     stored = await device.redis.get(keys.verdict(device.worker, opening.session, 0))
+    assert isinstance(stored, bytes)
     assert stored.partition(b"\n")[2] == encode(first)
     await dead_letters(bootstrap, "replayed: an opening")
     await dead_letters(bootstrap, "replayed: a round")
