@@ -75,7 +75,6 @@ async def _on_embedded(p: Programme, site: Site) -> None:
     """What the embedded broker can do, small."""
     few = replace(SMALL.kills, kills=3, sessions=20)
     await p.run("kills, embedded broker", partial(kills.run, site, few), expectations.kills)
-    await p.run("SIGTERM, embedded broker", partial(scaling.terminations, site, SMALL.terminations), expectations.terminations)
     await p.run("frozen embedded broker", partial(outages.broker_frozen, site, SMALL.outage), expectations.outage)
     await p.run("hostile messages, embedded broker", partial(hostile.run, site, SMALL.hostile), expectations.hostile)
 

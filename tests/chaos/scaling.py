@@ -1,4 +1,8 @@
-"""Verifiers stopped in order and scaled up and down under load: nobody notices."""
+"""Verifiers stopped in order and scaled up and down under load: nobody notices.
+
+On Apache Kafka only: the embedded broker takes no commits while a group rebalances, so what was finished last is delivered again,
+and it takes 3 to 9 seconds for each change.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ from tests.chaos.verifiers import Pool, Verifier
 
 DEVICES = 8
 DEADLINE_SECONDS = 2.0
-EMBEDDED_DEADLINE_SECONDS = 15.0  # its groups take 3 s and more for each change
 DRAIN_SECONDS = 10.0
 DRAFT_SECONDS = 0.025
 LONG_PROMPT = 520
@@ -106,10 +109,9 @@ class _Change:
 async def terminations(site: Site, scale: ScalingScale) -> ScalingFigures:
     """One of three verifiers after the other gets SIGTERM in mid-batch, with its successor already there."""
     name = f"term{scale.seed}"
-    deadline = EMBEDDED_DEADLINE_SECONDS if site.broker.embedded else DEADLINE_SECONDS
     async with (
         site.pool(session_timeout_ms=SESSION_TIMEOUT_MS, DRAIN_SECONDS=DRAIN_SECONDS) as pool,
-        site.fleet(name, DEVICES, Habits(deadline=deadline, draft=DRAFT_SECONDS)) as fleet,
+        site.fleet(name, DEVICES, Habits(deadline=DEADLINE_SECONDS, draft=DRAFT_SECONDS)) as fleet,
     ):
         await pool.grow(3)
         load = asyncio.create_task(fleet.keep_writing(scale.answers, endless(24, scale.seed)))

@@ -42,8 +42,8 @@ async def test_kills_at_the_production_deadline_lose_and_repeat_nothing(apache_s
     assert expectations.kills(figures) == []
 
 
-async def test_sigterm_under_load_answers_everything_once(site: Site) -> None:
-    figures = await scaling.terminations(site, SMALL.terminations)
+async def test_sigterm_under_load_answers_everything_once(apache_site: Site) -> None:
+    figures = await scaling.terminations(apache_site, SMALL.terminations)
     print(figures)  # noqa: T201
     assert expectations.terminations(figures) == []
 
