@@ -44,7 +44,8 @@ def configure_logging(service: str, level: str) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
-    logging.getLogger("aiokafka").setLevel(number if level == "debug" else logging.CRITICAL)
+    # Never at DEBUG: it writes whole requests, with token ids, and with the password of a PLAIN login.
+    logging.getLogger("aiokafka").setLevel(logging.INFO if level == "debug" else logging.CRITICAL)
 
 
 class LoopLag:

@@ -147,9 +147,10 @@ class Intake:
 
     async def _leave(self, consumer: AIOKafkaConsumer, seconds: float = LEAVE_SECONDS) -> None:
         if self._commits.consumer is consumer:
-            self._commits.consumer = None
             self._polled = 0.0
             await self._sessions.fence(self._offsets.partitions)
+            await self._commits.commit(min(1.0, seconds))
+            self._commits.consumer = None
             self._handover.leave()
         failure = await clients.put_away(consumer, seconds)
         if failure is not None:
@@ -238,8 +239,8 @@ class Intake:
                 self._kafka.good()
 
     async def _complain(self, error: BaseException) -> None:
-        """The cause is looked for once in each outage."""
-        self._kafka.bad(error if self._kafka.told else await clients.explain(self._settings, error))
+        """With the cause, which may be another one than at first: readiness tells it."""
+        self._kafka.bad(await clients.explain(self._settings, error))
 
 
 def _raise_first(tasks: Collection[asyncio.Task[None]]) -> None:
