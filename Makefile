@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up test lint types imports unit docs format clean venv
+.PHONY: help demo up test chaos lint types imports unit docs format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 DEMO_ARGS ?=
 UP_ARGS ?=
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 # The folder is part of the stamp's name: a moved environment has wrong paths in its scripts, so it is set up again (seconds).
 STAMP := $(VENV)/.ready-$(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
 
@@ -16,6 +17,7 @@ help:
 	@echo "make demo   three answers and one outage on this machine (DEMO_ARGS=--json: one JSON object)"
 	@echo "make up     the same stack, kept running (UP_ARGS='--port 8000')"
 	@echo "make test   lint, types, import rules and tests"
+	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
 	@echo "make docs   docs/settings.md out of the settings; make format: layout and imports"
 	@echo "make clean  remove the environment and caches"
 
@@ -65,6 +67,9 @@ imports: $(STAMP)
 
 unit: $(STAMP)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+chaos: $(STAMP)
+	$(PY) -m tests.chaos $(CHAOS_ARGS)
 
 docs: $(STAMP)
 	$(PY) -m services.cli.settings_doc

@@ -1,6 +1,6 @@
 """Verifiers stopped in order and scaled up and down under load: nobody notices.
 
-On Apache Kafka only: the embedded broker takes no commits while a group rebalances, so what was finished last is delivered again,
+On Apache Kafka only: the embedded broker takes no commits while a group rebalances (what was finished last is delivered again),
 and it takes 3 to 9 seconds for each change.
 """
 
