@@ -65,9 +65,7 @@ async def test_members_join_and_leave_under_load_with_short_pauses(pool: Pool) -
         left = pauses(first)[len(joined) :]
         slowest = await load
     resent = first.metric("sluice_verdicts_resent_total")
-    said = (
-        f"pause when one joins {joined} s, when one leaves {left} s; slowest verdict {slowest:.2f} s, {resent:.0f} twice"
-    )
+    said = f"pause when one joins {joined} s, when one leaves {left} s; slowest verdict {slowest:.2f} s, {resent:.0f} twice"
     print(said)  # noqa: T201 - figures for whoever runs with -s
     assert max(joined) < 1.5
     assert max(left) < 1.5
