@@ -47,8 +47,9 @@ class Journal:
             self._file = None
 
     def add(self, answer: Answer) -> None:
-        self._write(answer.to_json())
-        self.answers[(answer.prompt, answer.threshold)] = answer
+        line = answer.to_json()
+        self._write(line)
+        self.answers[(answer.prompt, answer.threshold)] = Answer.from_json(line)  # rounded, as a later run will read it
 
     def _write(self, value: Any) -> None:
         if self._file is None:

@@ -1,8 +1,8 @@
 """A fitted predictor of the rejection probability, as plain numbers that numpy evaluates. Pure; no scikit-learn here.
 
-Features are the log-odds of every uncertainty signal and of ``x_d``, standardised, and their products in pairs. A logistic
-model turns them into a score, an isotonic step function (interpolated) turns the score into a probability. A thousandth of the
-score itself is mixed in, so that no two scores are tied and any threshold can be met.
+Features are the log-odds of the uncertainty signals, standardised, and their products in pairs. A logistic model turns them
+into a score, an isotonic step function (interpolated) turns the score into a probability. A thousandth of the score itself is
+mixed in, so that no two scores are tied and any threshold can be met.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TIE_BREAK = 1e-3
 
 
 class Predictor(BaseModel):
-    """``signals``: what it looks at, in order; ``centre`` and ``scale`` `[signals + 1]`, the last for ``x_d``; ``weights``: of
-    the standardised features and then of their products; ``knots``: score to probability, both rising."""
+    """``signals``: what it looks at, in order, with ``centre`` and ``scale`` of their log-odds; ``weights``: of the
+    standardised features and then of their products; ``knots``: score to probability, both rising."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -36,9 +36,9 @@ class Predictor(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        n = len(self.signals) + 1
+        n = len(self.signals)
         if (len(self.centre), len(self.scale), len(self.weights)) != (n, n, n + n * (n + 1) // 2):
-            raise ValueError(f"a predictor over {n - 1} signals has other numbers of weights")
+            raise ValueError(f"a predictor over {n} signals has other numbers of weights")
         if min(self.scale) <= 0.0:
             raise ValueError("a scale is not positive")
         if len(self.knots_score) != len(self.knots_rejection):
@@ -48,23 +48,22 @@ class Predictor(BaseModel):
             raise ValueError("the knots must rise and stay in [0, 1]")
         return self
 
-    def predict(self, signals: Mapping[str, Floats], x_d: Floats) -> Floats:
+    def predict(self, signals: Mapping[str, Floats]) -> Floats:
         """Rejection probabilities in [0, 1], rising strictly with the logistic score. ``KeyError`` for a missing signal."""
-        raw = base_features(self.signals, signals, x_d)
-        standard = (raw - np.array(self.centre)) / np.array(self.scale)
+        standard = (log_odds(self.signals, signals) - np.array(self.centre)) / np.array(self.scale)
         score = sigmoid(expand(standard) @ np.array(self.weights) + self.intercept)
         step = np.interp(score, self.knots_score, self.knots_rejection)
         out: Floats = (1.0 - TIE_BREAK) * step + TIE_BREAK * score
         return out
 
-    def one(self, signals: Mapping[str, float], x_d: float) -> float:
+    def one(self, signals: Mapping[str, float]) -> float:
         """The same for one token."""
-        return float(self.predict({name: np.array([signals[name]]) for name in self.signals}, np.array([x_d]))[0])
+        return float(self.predict({name: np.array([signals[name]]) for name in self.signals})[0])
 
 
-def base_features(names: tuple[str, ...], signals: Mapping[str, Floats], x_d: Floats) -> Floats:
-    """Log-odds `[tokens, signals + 1]`."""
-    values = np.clip(np.stack([*(signals[name] for name in names), x_d], axis=1), CLIP, 1.0 - CLIP)
+def log_odds(names: tuple[str, ...], signals: Mapping[str, Floats]) -> Floats:
+    """`[tokens, signals]`."""
+    values = np.clip(np.stack([signals[name] for name in names], axis=1), CLIP, 1.0 - CLIP)
     out: Floats = np.log(values / (1.0 - values))
     return out
 

@@ -30,7 +30,7 @@ from services.edge_worker.verifier_client import VerifierClient
 DEADLINE_SECONDS = 600.0  # nothing is lost in one process; a forward pass may be slow
 
 Signals = Mapping[str, float]
-Score = Callable[[Signals, float], float]  # all signals of a token and its x_d -> u, for the gate
+Score = Callable[[Signals], float]  # all signals of a token -> u, for the gate
 
 
 class Judge(VerifierClient, Protocol):
@@ -149,7 +149,7 @@ class _Tap:
         step = await self._inner.step(request)
         signals = dict(self._inner.signals)
         self._seen[id(step.x)] = (step.x, signals)
-        return replace(step, u=self._score(signals, step.x_d))
+        return replace(step, u=self._score(signals))
 
     def signals(self, x: Sparse) -> Signals:
         return self._seen[id(x)][1]

@@ -215,7 +215,7 @@ class _Work:
 
 
 def _single(name: str) -> Score:
-    return lambda signals, x_d: signals[name]
+    return lambda signals: signals[name]
 
 
 def _choose(losses: Floats, grid: Floats, alpha: float, plan: Plan, guaranteed: bool) -> Threshold:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.calibrate import risk_control
+from services.cli.bench import prompts as prompt_files
 from services.cli.errors import CommandError
 from services.cli.progress import stderr_console
+from services.common.lm import presets
 
 if TYPE_CHECKING:
     from services.calibrate.run import Outcome, Plan
@@ -52,17 +54,18 @@ def command(
         raise CommandError("--alpha must lie between 0 and 1: it bounds a share of an answer's tokens")
     if method not in ("conformal", "learn_then_test"):
         raise CommandError(f"unknown --method {method!r}: choose conformal or learn_then_test")
+    signal = _signal(signal)
+    presets.preset(pair)
+    texts = prompt_files.read(prompts)[:limit]
     from services.calibrate import files
     from services.calibrate.run import Plan
-    from services.cli.bench import prompts as prompt_files
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.edge_worker.settings import EdgeSettings
 
-    texts = prompt_files.read(prompts)[:limit]
     fields = EdgeSettings.model_fields
     policy = files.Policy(
-        signal=_signal(signal),
+        signal=signal,
         k=k,
         **{name: fields[name].default for name in ("span_tokens", "wait_tokens", "risk", "x_entries")},
     )
@@ -93,9 +96,10 @@ def _signal(name: str) -> str:
     from services.calibrate.predictor import NAME
     from services.edge_worker.signals import Signal
 
-    known = [*(s.value for s in Signal), NAME]
+    noisy = Signal.TEMPERATURE_PERTURBATION_SAMPLED  # there for comparison only
+    known = list(dict.fromkeys([*(s.value for s in Signal if s is not noisy), NAME]))
     if name not in known:
-        raise CommandError(f"unknown --signal {name!r}: choose one of {', '.join(dict.fromkeys(known))}")
+        raise CommandError(f"--signal {name!r} cannot be calibrated: choose one of {', '.join(known)}")
     return name
 
 

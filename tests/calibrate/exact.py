@@ -1,13 +1,13 @@
 """A small exact engine: tables for both models, the real session loop between them.
 
 Kind 0 is easy: both models agree on every token, which the draft is sure of. In kinds 1 to 4 the draft ends the answer at once
-where the target would go on: surely (``u`` = 0.05) in kind 1, with growing uncertainty up to kind 4. Skipped, that one token is an
-answer with a damage of about 0.9.
+where the target would go on: surely (``u`` = 0.05) in kind 1, with growing uncertainty up to kind 4. Skipped, that one token is
+an answer with a damage of about 0.9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def damage_of(kind: int) -> float:
 class Drafter(TableDrafter):
     """With all signals at hand."""
 
-    signals: dict[str, float]
+    signals: Mapping[str, float]
 
     async def step(self, request: StepRequest) -> Step:
         step = await super().step(request)
@@ -77,7 +77,7 @@ class Drafter(TableDrafter):
 def recorder(seed: int, **changes: Any) -> Recorder:
     values: dict[str, Any] = {
         "policy": POLICY,
-        "score": lambda signals, x_d: signals["one_minus_max"],
+        "score": lambda signals: signals["one_minus_max"],
         "sampling": Sampling(),
         "max_tokens": MAX_TOKENS,
         "end_ids": {END},
@@ -93,11 +93,12 @@ def prompts(count: int) -> list[list[int]]:
 
 
 def subject(count: int) -> Subject:
+    """As many prompts of each kind."""
     model = Model(reference="exact", revision="1", weights="table")
     return Subject(
         Drafter(draft_law, slots=1),
         LoopbackClient(target_law),
-        prompts(count),
+        [[n % 5, 0] for n in range(count)],
         frozenset({END}),
         model,
         model,

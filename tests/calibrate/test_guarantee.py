@@ -1,8 +1,8 @@
 """The promise, kept: the mean damage of fresh answers at the chosen threshold, over 200 random splits of the prompts.
 
-The seed is fixed. Were the true mean as large as alpha, a mean of these 1,600 fresh damages (standard error about 0.004) could be
-above it by chance; it is about 0.02 by the tables, and the conformal check fails with a probability below 1 % at another seed.
-The naive rules are above alpha by more than three standard errors.
+The seed is fixed. Were the true mean as large as alpha, a mean of these 1,600 fresh damages (standard error about 0.004) could
+be above it by chance; it is about 0.02 by the tables, and the conformal check fails with a probability below 1 % at another
+seed. The naive rules are above alpha by more than three standard errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from services.calibrate import risk_control
 from services.calibrate.record import Job
 from services.calibrate.trace import Answer
-from services.common.rng import Floats
+from services.common.rng import Ids
 from tests.calibrate import exact
 
 ALPHA = 0.03
@@ -31,7 +31,7 @@ class Splits:
         self.audits = np.array([[sum(t.audit for t in a.tokens if not t.flagged) for a in row] for row in answers])
         self.skipped = np.array([[float(a.skipped) for a in row] for row in answers])
 
-    async def fresh(self, split: int, threshold: float | None, tests: Floats) -> list[float]:
+    async def fresh(self, split: int, threshold: float | None, tests: Ids) -> list[float]:
         if threshold is None:
             return [0.0] * FRESH
         writer = exact.recorder(1000 + split)
@@ -81,9 +81,7 @@ def test_learn_then_test_fails_less_often_than_delta(splits: Splits) -> None:
     """Against the exact damage of each threshold; false-alarm rate below 1e-6 by the binomial, had it failed at delta."""
     delta, alpha, failures, passed = 0.1, 0.05, 0, 0
     kinds = np.array([ids[0] for ids in splits.prompts])
-    true = [
-        sum(exact.damage_of(k) * float((kinds == k).mean()) for k, u in exact.UNSURE.items() if u <= t) for t in exact.GRID
-    ]
+    true = [sum(exact.damage_of(k) * float((kinds == k).mean()) for k, u in exact.UNSURE.items() if u <= t) for t in exact.GRID]
     for number in range(SPLITS):
         mine = np.random.default_rng(number).choice(POOL, CALIBRATION, replace=True)
         threshold = risk_control.learn_then_test(splits.losses[mine], exact.GRID, alpha, delta=delta)
