@@ -63,10 +63,14 @@ class Needs:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried; ``problem`` is empty if it works, else it says what is wrong and what to do."""
+    """One thing that was tried; ``problem`` is empty if it works, else it says what is wrong and what to do.
+
+    A problem that is not ``blocking`` leaves enough to work with: one broker of several is away.
+    """
 
     what: str
     problem: str = ""
+    blocking: bool = True
 
 
 EDGE_NEEDS = Needs(write=(CANDIDATES_TOPIC,))
@@ -77,11 +81,14 @@ def verifier_needs(group: str) -> Needs:
 
 
 async def explain(link: KafkaLink, needs: Needs, error: BaseException | None = None) -> str:
-    """One line: why a client with ``needs`` does not work. Where all is well now, what ``error`` says; empty without one."""
-    problem = next((finding.problem for finding in await check(link, needs) if finding.problem), "")
-    if problem or error is None:
-        return problem
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    """One line: why a client with ``needs`` does not work. Where all is well now, what ``error`` says.
+
+    Without an ``error``: what stands in the way of starting; empty if nothing does.
+    """
+    problems = [f.problem for f in await check(link, needs) if f.problem and (f.blocking or error is not None)]
+    if problems:
+        return problems[0] + (f" ({len(problems) - 1} more: see `sluice doctor`)" if len(problems) > 1 else "")
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300] if error is not None else ""
 
 
 async def check(link: KafkaLink, needs: Needs) -> list[Finding]:
@@ -115,13 +122,11 @@ class _Cluster:
     async def findings(self, needs: Needs) -> list[Finding]:
         try:
             await self._read_metadata(needs.topics)
-            found = [await self._try("reach the brokers at the addresses that they advertise", self._all_brokers())]
-            if found[0].problem:
+            found = [await self._brokers()]
+            if found[0].problem and found[0].blocking:
                 return found
-            found += [Finding(f"topic {topic}", self._topic_problem(topic, needs)) for topic in needs.topics]
-            there = {topic for topic in needs.topics if not self._topic_problem(topic, needs)}
-            found += [self._right(topic, _READ, "read", "Read") for topic in needs.read if topic in there]
-            found += [self._right(topic, _WRITE, "write", "Write") for topic in needs.write if topic in there]
+            for topic in needs.topics:
+                found += self._topic_findings(topic, needs)
             if needs.group and not self._link.embedded:
                 found.append(await self._try(f"join group {needs.group}", self._may_join(needs.group)))
         except (KafkaError, OSError, TimeoutError) as error:
@@ -142,10 +147,15 @@ class _Cluster:
         for code, name, _, _, operations in answer.topics:
             self._topics[name] = _Topic(code, operations)
 
-    async def _all_brokers(self) -> str:
+    async def _brokers(self) -> Finding:
+        troubles = []
         for node in self._addresses:
-            await self._node(node)
-        return ""
+            try:
+                await self._node(node)
+            except Trouble as trouble:
+                troubles.append(str(trouble))
+        what = "reach the brokers at the addresses that they advertise"
+        return Finding(what, "; ".join(troubles), blocking=not self._open)
 
     async def _node(self, node: int) -> AIOKafkaConnection:
         if node not in self._open:
@@ -166,6 +176,13 @@ class _Cluster:
             rights = f"{' and '.join(operations)} on topic {topic}"
             return self._denied(f"see topic {topic}", rights, "or the topic does not exist")
         return ""
+
+    def _topic_findings(self, topic: str, needs: Needs) -> list[Finding]:
+        found = [Finding(f"topic {topic}", self._topic_problem(topic, needs))]
+        if not found[0].problem:
+            found += [self._right(topic, _READ, "read", "Read")] if topic in needs.read else []
+            found += [self._right(topic, _WRITE, "write", "Write")] if topic in needs.write else []
+        return found
 
     def _right(self, topic: str, bit: int, action: str, operation: str) -> Finding:
         allowed = self._topics[topic].operations
