@@ -71,7 +71,7 @@ async def run(site: Site, scale: HostileScale) -> HostileFigures:
     # The embedded broker keeps the sender's clock: it is for one machine, which has one clock.
     offsets = [] if site.broker.embedded else [HOUR, -HOUR]
     async with (
-        site.pool(REVOKED=REVOKED, DEVICE_TOKENS_PER_S=1_000_000, TENANT_TOKENS_PER_S=1_000_000) as pool,
+        site.pool(REVOKED=REVOKED, WORKER_TOKENS_PER_SECOND=0, TENANT_TOKENS_PER_SECOND=0) as pool,
         site.fleet("good", DEVICES, Habits(deadline=DEADLINE_SECONDS, draft=DRAFT_SECONDS)) as fleet,
         Topic(site.broker.bootstrap) as topic,
     ):
