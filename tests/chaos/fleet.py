@@ -14,10 +14,10 @@ from services.common.credentials import Signer
 from services.common.kafka import KafkaLink
 from services.common.messages import Mode
 from services.common.sampling import Sampling
-from services.common.synthetic import DRAFT_NOISE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw
+from services.common.synthetic import DRAFT_NOISE, REFERENCE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw
 from services.edge_worker.answer import AnswerRequest, AnswerStats, Decision, OnOutage, OutageError
 from services.edge_worker.breaker import Breaker, State
-from services.edge_worker.draft import Step, StepRequest
+from services.edge_worker.draft import Drafter, Step, StepRequest
 from services.edge_worker.fakes import TableDrafter
 from services.edge_worker.gate import Gate
 from services.edge_worker.kafka_client import KafkaRedisClient
@@ -39,6 +39,16 @@ class Habits:
     gamma: float = 1.0
     tau_u: float = 0.5
     link: float = 2.0
+    ahead: bool = True
+
+
+@dataclass(frozen=True)
+class Model:
+    """A real draft model, shared by all devices of a fleet, in place of the synthetic one."""
+
+    drafter: Drafter
+    tokenizer_hash: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -121,10 +131,12 @@ class WatchedBreaker(Breaker):
 class Device:
     """One edge worker without its HTTP API; any number of answers at a time."""
 
-    def __init__(self, signer: Signer, bootstrap: KafkaLink | str, redis_url: str, habits: Habits) -> None:
+    def __init__(
+        self, signer: Signer, bootstrap: KafkaLink | str, redis_url: str, habits: Habits, model: Model | None = None
+    ) -> None:
         self.name = signer.worker
         self.habits = habits
-        self.drafter = PacedDrafter(habits.draft)
+        self.drafter: Drafter = model.drafter if model is not None else PacedDrafter(habits.draft)
         self.breaker = WatchedBreaker()
         self.client = KafkaRedisClient(signer=signer, bootstrap=bootstrap, redis=redis_url, link_seconds=habits.link)
         self._worker = Worker(
@@ -134,14 +146,15 @@ class Device:
             breaker=self.breaker,
             gate=Gate(Signal.ONE_MINUS_MAX, habits.tau_u),
             end_ids=frozenset(),
-            tokenizer_hash=TOKENIZER_HASH,
-            target="synthetic",
+            tokenizer_hash=model.tokenizer_hash if model is not None else TOKENIZER_HASH,
+            target=model.target if model is not None else REFERENCE,
             span_tokens=48,
             wait_tokens=12,
             risk=0.8,
             audit_rate=0.02,
             wait_seconds=30.0,
             observer=Observer(),
+            ahead=habits.ahead,
         )
 
     async def write(self, job: Job) -> Written:
@@ -178,14 +191,21 @@ class Device:
     @property
     def leaks(self) -> int:
         """What an idle device still holds: draft slots and queues of verdicts."""
-        return self.drafter.held + len(self.client._queues)
+        return len(self.client._queues) + (self.drafter.held if isinstance(self.drafter, PacedDrafter) else 0)
 
 
 class Fleet:
     """Use as an async context manager; entering waits until every device has both links. ``keep`` gets each answer."""
 
-    def __init__(self, signers: Iterable[Signer], bootstrap: KafkaLink | str, redis_url: str, habits: Habits) -> None:
-        self.devices = [Device(signer, bootstrap, redis_url, habits) for signer in signers]
+    def __init__(
+        self,
+        signers: Iterable[Signer],
+        bootstrap: KafkaLink | str,
+        redis_url: str,
+        habits: Habits,
+        model: Model | None = None,
+    ) -> None:
+        self.devices = [Device(signer, bootstrap, redis_url, habits, model) for signer in signers]
         self.written: list[Written] = []
         self.keep: Callable[[Written], None] = self.written.append
         self._begun = 0

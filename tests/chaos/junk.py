@@ -39,7 +39,7 @@ FULL = 1 << 16  # what the counts of a distribution sum to
 
 @dataclass(frozen=True)
 class Junk:
-    """``reason``: words that the dead letter must have."""
+    """``reason``: a pattern that the dead letter's reason must have."""
 
     kind: str
     key: bytes

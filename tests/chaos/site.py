@@ -11,7 +11,7 @@ from services.common.credentials import Credential, Signer, masters_text, new_ma
 from services.edge_worker.breaker import State
 from tests.chaos.brokers import Broker
 from tests.chaos.children import Children
-from tests.chaos.fleet import Fleet, Habits
+from tests.chaos.fleet import Fleet, Habits, Model
 from tests.chaos.redis_node import RedisNode
 from tests.chaos.verifiers import Pool
 
@@ -19,8 +19,12 @@ MASTERS = {1: new_master()}
 GROUP = "chaos"
 
 
+def credential(group: str = GROUP) -> Credential:
+    return Credential.issue(MASTERS, 1, group)
+
+
 def signer(instance: str, group: str = GROUP) -> Signer:
-    return Signer(Credential.issue(MASTERS, 1, group), f"{group}.{instance}")
+    return Signer(credential(group), f"{group}.{instance}")
 
 
 @dataclass
@@ -63,10 +67,10 @@ class Site:
         finally:
             await pool.close()
 
-    def fleet(self, name: str, devices: int, habits: Habits, redis_url: str = "") -> Fleet:
+    def fleet(self, name: str, devices: int, habits: Habits, redis_url: str = "", model: Model | None = None) -> Fleet:
         """``name`` keeps the devices of one scenario apart from those of the others."""
         signers = [signer(f"{name}-{n}") for n in range(devices)]
-        return Fleet(signers, self.broker.bootstrap, redis_url or self.redis.url, habits)
+        return Fleet(signers, self.broker.bootstrap, redis_url or self.redis.url, habits, model)
 
 
 async def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
