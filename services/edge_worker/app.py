@@ -14,16 +14,19 @@ import uvicorn
 from redis.asyncio.connection import parse_url
 from starlette.responses import JSONResponse
 
-from services.common.lifecycle import stop_event
+from services.common.lifecycle import Phases, stop_event, until
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.edge_worker import calibration
 from services.edge_worker.answer import AnswerStats
 from services.edge_worker.answerer import SessionAnswerer
 from services.edge_worker.breaker import Breaker
+from services.edge_worker.calibration import Calibrated
 from services.edge_worker.gate import Gate
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from services.edge_worker.http.bounds import Bounds
+from services.edge_worker.http.endpoints import Promise, promise_nothing
 from services.edge_worker.identity import signer
 from services.edge_worker.kafka_client import KafkaRedisClient
 from services.edge_worker.metrics import EdgeMetrics
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 GIL_SWITCH_SECONDS = 0.001  # how long the draft thread may hold the interpreter while the event loop waits
 SAMPLE_SECONDS = 1.0
+BREAK_OFF_SECONDS = 3.0  # of the drain budget, for answers to end that outlast it
+FLUSH_SECONDS = 2  # beyond it, for their last chunks to leave
 
 log = structlog.get_logger()
 
@@ -46,33 +51,37 @@ async def run(settings: EdgeSettings) -> None:
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     stop = stop_event()
     keys = _api_keys(settings)
+    calibrated = calibration.load(settings)
     listener = _listen(settings)
-    ready = await asyncio.to_thread(_load, settings)
+    ready = await asyncio.to_thread(_load, settings, calibrated)
     if stop.is_set():
         listener.close()
         return
     signing = signer(settings.credential.get_secret_value(), settings.worker)
     log.info("draft loaded", worker=signing.worker, **ready.description)
-    telemetry = Telemetry()
+    telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
+    telemetry.health.watch("draft model", ready.drafter.stalled)
     metrics = EdgeMetrics(telemetry.registry)
     client = KafkaRedisClient(
         signer=signing,
         bootstrap=settings.kafka_link,
         redis=settings.redis_link,
         link_seconds=settings.link_seconds,
-        on_unknown=metrics.dropped.inc,
+        on_unknown=metrics.unknown,
     )
     meter = UplinkMeter(
         {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
-    worker = _worker(settings, signing.worker, ready, client, metrics)
+    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated))
     answerer = SessionAnswerer(worker, lambda stats: _ended(metrics, stats))
     metrics.running.set_function(lambda: len(answerer.running))
-    await client.start()
-    telemetry.start_lag_probe()
-    sampling = asyncio.create_task(_sample(meter, metrics, worker.breaker))
+    telemetry.conditions["serving"] = True
+    sampling = asyncio.create_task(_sample(meter, telemetry, client))
     try:
-        await _serve(settings, ready, answerer, telemetry, listener, keys, stop)
+        await _watch(settings, telemetry)
+        await client.start()
+        promise = calibrated.promise if calibrated is not None else promise_nothing
+        await _serve(settings, ready, answerer, telemetry, listener, keys, stop, promise)
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
@@ -104,10 +113,10 @@ def _api_keys(settings: EdgeSettings) -> ApiKeys:
         raise ConfigError(f"SLUICE_EDGE_API_KEYS or SLUICE_EDGE_API_KEYS_FILE: {error}") from error
 
 
-def _load(settings: EdgeSettings) -> Ready:
+def _load(settings: EdgeSettings, calibrated: Calibrated | None) -> Ready:
     from services.edge_worker import model
 
-    return model.load(settings)
+    return model.load(settings, calibrated)
 
 
 def _redis_address(url: str) -> tuple[str, int]:
@@ -115,17 +124,39 @@ def _redis_address(url: str) -> tuple[str, int]:
     return str(parts.get("host", "127.0.0.1")), int(parts.get("port", 6379))
 
 
-def _worker(settings: EdgeSettings, name: str, ready: Ready, client: KafkaRedisClient, metrics: EdgeMetrics) -> Worker:
+def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
     tau_u = settings.tau_u
-    if tau_u is None:
+    if calibrated is not None:
+        tau_u = calibrated.tau_u
+        policy, promised = calibrated.calibration.policy, calibrated.calibration.guaranteed
+        log.info("the gate is calibrated", signal=policy.signal, tau_u=tau_u, alpha=calibrated.alpha, guaranteed=promised)
+    elif tau_u is None:
         tau_u = SAFE_TAU[settings.signal]
         log.info("the gate is not calibrated: a safe default threshold is used", signal=settings.signal, tau_u=tau_u)
+    return Gate(
+        settings.signal,
+        tau_u,
+        settings.random_rate,
+        settings.importance,
+        settings.importance_quantile,
+        settings.importance_window,
+    )
+
+
+def _worker(
+    settings: EdgeSettings, name: str, ready: Ready, client: KafkaRedisClient, metrics: EdgeMetrics, gate: Gate
+) -> Worker:
     return Worker(
         name=name,
         drafter=ready.drafter,
         client=client,
-        breaker=Breaker(settings.breaker_failures, settings.breaker_pause_seconds, settings.breaker_pause_max_seconds),
-        gate=Gate(settings.signal, tau_u, settings.random_rate),
+        breaker=Breaker(
+            settings.breaker_failures,
+            settings.breaker_pause_seconds,
+            settings.breaker_pause_max_seconds,
+            on_change=metrics.breaker_changed,
+        ),
+        gate=gate,
         end_ids=ready.end_ids,
         tokenizer_hash=ready.tokenizer_hash,
         target=ready.target,
@@ -160,6 +191,7 @@ async def _serve(
     listener: socket.socket,
     keys: ApiKeys,
     stop: asyncio.Event,
+    promise: Promise,
 ) -> None:
     app = create_app(
         answerer,
@@ -171,21 +203,34 @@ async def _serve(
         api_keys=keys,
         readiness=lambda: "draining" if answerer.draining else None,
         registry=telemetry.registry,
+        promise=promise,
     )
     app.add_route("/lag", lambda _: JSONResponse(telemetry.lag.summary()), methods=["GET"])
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=FLUSH_SECONDS)
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     log.info("listening", host=settings.host, port=listener.getsockname()[1])
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    answerer.draining = True
-    deadline = asyncio.get_running_loop().time() + settings.drain_seconds
-    while answerer.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - few polls, at the very end
-        await asyncio.sleep(0.05)
+    telemetry.conditions["serving"] = False
+    await _drain(answerer, Phases(settings.drain_seconds))
     server.should_exit = True
     await serving
+
+
+async def _drain(answerer: SessionAnswerer, phases: Phases) -> None:
+    """Running answers finish; one that outlasts the budget ends with what is final by then, and says why."""
+    with phases.phase("readiness off"):
+        answerer.draining = True
+    reserve = min(BREAK_OFF_SECONDS, phases.left / 4)
+    with phases.phase("drain"):
+        drained = await until(lambda: not answerer.running, phases.left - reserve)
+    if not drained:
+        log.warning("drain budget is over; the answers that still run end here", answers=len(answerer.running))
+        with phases.phase("break off"):
+            answerer.stop("the worker was shut down")
+            await until(lambda: not answerer.running, phases.left)
 
 
 class _Server(uvicorn.Server):
@@ -196,10 +241,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _sample(meter: UplinkMeter, metrics: EdgeMetrics, breaker: Breaker) -> None:
+async def _watch(settings: EdgeSettings, telemetry: Telemetry) -> None:
+    """Health and metrics on a thread of their own, beside the API's: they answer even where the event loop is stuck."""
+    try:
+        port = await telemetry.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise ConfigError(f"SLUICE_EDGE_METRICS_PORT: cannot listen on {where}: {error.strerror}") from error
+    log.info("metrics and health", host=settings.metrics_host, port=port)
+    telemetry.start_lag_probe()
+
+
+async def _sample(meter: UplinkMeter, telemetry: Telemetry, client: KafkaRedisClient) -> None:
     while True:
         meter.sample()
-        metrics.breaker_state(breaker.state)
+        telemetry.health.notes.update(client.links())
         await asyncio.sleep(SAMPLE_SECONDS)
 
 

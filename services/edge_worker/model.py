@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from services.common.lm import loading, presets
+from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
+from services.edge_worker.calibration import Calibrated
 from services.edge_worker.draft import ModelDrafter
 from services.edge_worker.settings import EdgeSettings
+from services.edge_worker.signals import Importance
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Ready:
     description: dict[str, object]
 
 
-def load(settings: EdgeSettings) -> Ready:
+def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
     """Load the draft model and warm it up. Raises ``ConfigError`` with one line about what to change."""
     try:
         pair = presets.preset(settings.preset)
@@ -42,17 +45,37 @@ def load(settings: EdgeSettings) -> Ready:
         )
     except ModelError as error:
         raise ConfigError(str(error)) from error
+    if calibrated is not None:
+        template = loaded.tokenizer.chat_template
+        calibrated.check(
+            draft=reference,
+            revision=loaded.revision,
+            weights=loaded.weights,
+            target=settings.target or pair.target,
+            tokenizer_hash=loaded.tokenizer_hash,
+            template=template if isinstance(template, str) else "",
+        )
     context_tokens = min(settings.context_tokens, loaded.context_tokens)
     engine = CausalEngine(loaded.model, slots=settings.sessions, capacity_tokens=context_tokens + settings.prefill_tokens)
+    layers = int(loaded.model.config.get_text_config().num_hidden_layers)
+    layer = layers // 2 if settings.importance_layer is None else settings.importance_layer
     drafter = ModelDrafter(
         engine,
         vocabulary=loaded.vocabulary,
-        signal=settings.signal,
+        signal=(calibrated and calibrated.signal) or settings.signal,
         entries=settings.x_entries,
         prefill_tokens=settings.prefill_tokens,
+        layer=layer,
+        predictor=calibrated and calibrated.predictor,
     )
     engine.hidden([0], [0], [[0] * 8])
-    engine.hidden([0], [8], [[0]])
+    try:
+        engine.hidden([0], [8], [[0]], None if settings.importance is Importance.NONE else LastRow(layer))
+    except ValueError as error:
+        raise ConfigError(
+            f"SLUICE_EDGE_IMPORTANCE is {settings.importance}, but {error} ({layers} layers): choose another with "
+            "SLUICE_EDGE_IMPORTANCE_LAYER, or importance none"
+        ) from error
     return Ready(
         drafter,
         loaded.tokenizer,
@@ -66,6 +89,7 @@ def load(settings: EdgeSettings) -> Ready:
             "revision": loaded.revision,
             "tokenizer": loaded.tokenizer_hash,
             "vocabulary": loaded.vocabulary,
+            "importance": f"{settings.importance} of layer {layer}" if settings.importance is not Importance.NONE else "none",
             "threads": settings.threads,
             "sessions": settings.sessions,
             "context_tokens": context_tokens,

@@ -14,7 +14,7 @@ from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
 from services.edge_worker.answer import OnOutage
-from services.edge_worker.signals import Signal
+from services.edge_worker.signals import Importance, Signal
 
 
 class EdgeSettings(KafkaSettings, RedisSettings):
@@ -72,9 +72,31 @@ class EdgeSettings(KafkaSettings, RedisSettings):
     tau_u: float | None = Field(
         default=None, ge=0, le=1, description="threshold of the signal; none: a safe default, uncalibrated"
     )
+    calibration: Path | None = Field(
+        default=None,
+        description="file of `sluice calibrate`: sets the gate's signal and threshold and what answers promise; none: nothing",
+    )
+    alpha: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="which bound on the damage of that file holds; none: the only one in it",
+    )
     random_rate: float | None = Field(
         default=None, ge=0, le=1, description="baseline: flag tokens at random at this rate instead"
     )
+    importance: Importance = Field(
+        default=Importance.NONE,
+        description="second condition of the gate, from attention: none; binding: how much a token leans on the text before; "
+        "received: how much the next token leans on it, known one step later (not used in lossless mode: it sees the draft)",
+    )
+    importance_layer: int | None = Field(
+        default=None, ge=0, description="layer of the draft model that importance is read from; none: the middle one"
+    )
+    importance_quantile: float = Field(
+        default=0.5, ge=0, le=1, description="share of recent tokens that importance holds back at gamma 1"
+    )
+    importance_window: int = Field(default=64, ge=1, le=4096, description="tokens over which that share is taken")
     k: int = Field(default=4, ge=0, le=64, description="most candidates of one upload; 0: never ask")
     gamma: float = Field(default=1.0, ge=0, le=10, description="strictness: 0 asks about every token, larger asks about fewer")
     k_max: int = Field(default=16, ge=1, le=64, description="largest k that a request may ask for")
@@ -132,6 +154,15 @@ class EdgeSettings(KafkaSettings, RedisSettings):
             raise ValueError(
                 f"deadline_seconds is {self.deadline_seconds}, above deadline_max_seconds {self.deadline_max_seconds}"
             )
+        if self.importance is not Importance.NONE and self.random_rate is not None:
+            raise ValueError("random_rate flags tokens at random and leaves no room for importance: set one of them")
+        if self.importance is Importance.NONE and self.importance_layer is not None:
+            raise ValueError("importance_layer is set, but importance is none")
+        if self.calibration is None and self.alpha is not None:
+            raise ValueError("alpha chooses a threshold of a calibration: set calibration too, or leave alpha out")
+        for name in ("tau_u", "random_rate"):
+            if self.calibration is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name} and calibration both say which tokens are flagged: set one of them")
         if self.span_tokens < self.k:
             raise ValueError(f"span_tokens is {self.span_tokens}: it cannot hold k = {self.k} candidates")
         return self

@@ -27,7 +27,8 @@ def attention(prefix: Sequence[int]) -> np.ndarray:
     """Rows that depend on every token so far, so that a wrong or missing prefix shows."""
     weights = np.array([1.0 + (7 * sum(prefix) + 3 * at + 5 * prefix[at]) % 11 for at in range(len(prefix))])
     weights[0] += 4 * (sum(prefix) % 5)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 class Watching(TableDrafter):
@@ -95,13 +96,16 @@ async def test_importance_asks_less_and_is_used(rig: Callable[..., Rig], kind: I
 async def test_an_uncertain_token_waits_for_its_successor_and_a_sure_one_does_not(rig: Callable[..., Rig]) -> None:
     """``u`` is 0.45 at even positions and 0.15 at odd ones; the prompt has three tokens."""
     bench = with_importance(rig, Importance.RECEIVED, gate=gated(Importance.RECEIVED, tau=0.3))
-    session: Session = bench.session(11, max_tokens=8)
+    session: Session = bench.session(3, max_tokens=12)
     drafter = bench.drafter
     assert isinstance(drafter, Watching)
-    steps_before = [(t.uncertainty, len(drafter.asked)) async for t in session if t.decision is Decision.SKIPPED]
-    assert steps_before[0] == (pytest.approx(0.15), 1)  # sure: shown after its own step
-    skipped = [s for u, s in steps_before if u == pytest.approx(0.45)]
-    assert skipped == [] or skipped[0] >= 3
+    steps = [(t.decision, t.uncertainty or 0.0, len(drafter.asked)) async for t in session]
+    skipped = [(at, u, n) for at, (decision, u, n) in enumerate(steps) if decision is Decision.SKIPPED]
+    assert skipped[0][0] == 0
+    assert skipped[0][2] == 1  # sure: shown after its own step
+    uncertain = [(at, n) for at, u, n in skipped if u > 0.3]
+    assert uncertain
+    assert all(n >= at + 2 for at, n in uncertain)
 
 
 async def test_a_round_that_ends_late_draws_the_next_position_again(rig: Callable[..., Rig]) -> None:
@@ -169,4 +173,5 @@ async def test_k_zero_and_gamma_zero_compute_no_importance(rig: Callable[..., Ri
         assert {a.importance for a in drafter.asked} == {Importance.NONE}
         if "slm_only" in changes:
             assert {t.decision for t in tokens} == {Decision.SKIPPED}
-            assert bench.client.opens == bench.client.batches == []
+            assert not bench.client.opens
+            assert not bench.client.batches

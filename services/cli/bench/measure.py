@@ -270,11 +270,11 @@ class Measure:
                 "threads": plan.threads,
                 "seed": plan.seed,
             },
-            "machine": _machine(),
+            "machine": machine(),
         }
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     import torch
 
     from services.common.settings import usable_cores

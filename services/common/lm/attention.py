@@ -42,25 +42,27 @@ class LastRow:
 
     layer: int
     weights: torch.Tensor | None = None  # `[batch, columns]` float32, from the pass
-    _ends: torch.Tensor = field(init=False)
+    _lengths: Sequence[int] = field(init=False)
     _positions: torch.Tensor = field(init=False)
 
     def begin(self, lengths: Sequence[int], positions: torch.Tensor) -> None:
         """``lengths``: tokens of each row of the pass; ``positions`` `[batch, span]`."""
         self.weights = None
-        self._ends = torch.tensor([n - 1 for n in lengths], device=positions.device)
-        self._positions = positions.gather(1, self._ends.unsqueeze(1))
+        self._lengths, self._positions = lengths, positions
 
     def take(self, queries: torch.Tensor, keys: torch.Tensor, scaling: float | None) -> None:
         """``queries`` `[batch, heads, span, dim]`, ``keys`` `[batch, key_heads, columns, dim]`, both rotated."""
         batch, heads, _, dim = queries.shape
-        last = queries[torch.arange(batch, device=queries.device), :, self._ends]
-        grouped = last.reshape(batch, keys.shape[1], heads // keys.shape[1], dim)
-        scores = (grouped @ keys.transpose(2, 3)).float() * (dim**-0.5 if scaling is None else scaling)
-        if batch > 1:  # a single row ends at the last column
-            beyond = torch.arange(keys.shape[2], device=keys.device) > self._positions
-            scores = scores.masked_fill(beyond[:, None, None], float("-inf"))
-        self.weights = scores.softmax(dim=-1).mean(dim=(1, 2))
+        columns = torch.arange(keys.shape[2], device=keys.device)
+        factor = dim**-0.5 if scaling is None else scaling
+        rows = []
+        for b, length in enumerate(self._lengths):
+            grouped = queries[b, :, length - 1].reshape(keys.shape[1], heads // keys.shape[1], dim)
+            scores = torch.bmm(grouped.float() * factor, keys[b].float().transpose(1, 2))
+            if batch > 1:  # a single row ends at the last column
+                scores.masked_fill_(columns > self._positions[b, length - 1], float("-inf"))
+            rows.append(scores.softmax(dim=-1).mean(dim=(0, 1)))
+        self.weights = torch.stack(rows)
 
 
 def causal_mask(positions: torch.Tensor, columns: int, group: int, dtype: torch.dtype) -> torch.Tensor:

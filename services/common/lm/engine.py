@@ -42,8 +42,8 @@ class CausalEngine:
     ) -> torch.Tensor:
         """Feed ``tokens[b]`` to slot ``rows[b]`` from position ``starts[b]``; final states `[batch, span, hidden]`.
 
-        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless. ``watch`` gets
-        one layer's attention; raises ``ValueError`` where the model has no such layer or computes attention in its own way.
+        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless. ``watch``
+        gets one layer's attention; raises ``ValueError`` where the model has no such layer or its own way of attending.
         """
         span = max(len(t) for t in tokens)
         room = self.cache.capacity_tokens - span

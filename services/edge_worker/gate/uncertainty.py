@@ -24,8 +24,8 @@ from services.edge_worker.signals import Signal
 
 THETA_MAX = 2.0
 SAMPLES = 20
-OCTAVES = 5
-_BOOLE = (7.0, 32.0, 12.0, 32.0, 7.0)
+OCTAVES = 6
+_LEAST = -1e4  # a logit below the largest; keeps the products of forbidden tokens finite
 _NEGLIGIBLE = 1e-12  # beside the arg max, whose term is 1; smaller ones would become subnormal numbers, which are slow
 
 
@@ -66,38 +66,27 @@ def entropy(logits: torch.Tensor) -> float:
 
 def margin(logits: torch.Tensor) -> float:
     """``1 - (p_first - p_second)``."""
-    z = logits.float()
-    first, second = (z.topk(2).values - z.logsumexp(dim=-1)).exp().tolist()
-    return _unit(1.0 - (first - second))
+    z = _below_largest(logits)
+    return _margin(z, math.exp(float(z.logsumexp(dim=-1))))
 
 
 def temperature_perturbation(logits: torch.Tensor, token: int | None) -> float:
-    """``1 - 1/theta_max * integral of softmax(logits / theta)[d] over theta in (0, theta_max)``, without noise.
+    """``1 - 1/theta_max * integral of softmax(logits / theta)[d] over theta in (0, theta_max)``, without noise."""
+    z = _below_largest(logits)
+    return _perturbation(z, token, _partitions(z)[0])
 
-    Twenty softmaxes over a vocabulary would cost a tenth of a step of a small model and more. With ``s = 1 / theta`` the
-    partition sums at ``2 s`` are those of squared terms, so four exponentials and repeated squaring give them at 21 points, in
-    octaves that are each integrated by Boole's rule; what is left below the smallest temperature (1/32 of the range) is a
-    trapezium up to the limit at zero.
-    """
-    z = logits.float()
-    z = z - z.max()
-    gap = float(z[int(z.argmax()) if token is None else token])
-    quarters = torch.arange(4, device=z.device, dtype=torch.float32) / 4 + 1.0
-    terms = torch.exp(z.unsqueeze(0) * (quarters / THETA_MAX).unsqueeze(1))  # [4, vocabulary]
-    sums = [terms.sum(dim=-1)]
-    for _ in range(OCTAVES):
-        functional.threshold_(terms, _NEGLIGIBLE, 0.0).square_()
-        sums.append(terms.sum(dim=-1))
-    ties = float((z == 0).sum())
-    partition = torch.stack(sums).flatten()[: 4 * OCTAVES + 1].tolist()
-    s = [(1.0 + j % 4 / 4) * 2.0 ** (j // 4) / THETA_MAX for j in range(len(partition))]
-    kept = [math.exp(gap * inverse) / total for inverse, total in zip(s, partition, strict=True)]
-    area = (kept[-1] + (1.0 / ties if gap == 0.0 else 0.0)) / 2 / s[-1]
-    for octave in range(OCTAVES):
-        step = 2.0**octave / THETA_MAX / 4
-        points = range(4 * octave, 4 * octave + 5)
-        area += 2 / 45 * step * sum(w * kept[j] / s[j] ** 2 for w, j in zip(_BOOLE, points, strict=True))
-    return _unit(1.0 - area / THETA_MAX)
+
+def every_signal(logits: torch.Tensor, token: int | None) -> dict[Signal, float]:
+    """All noise-free signals of one position for little more than the price of the dearest: they share its sums."""
+    z = _below_largest(logits)
+    partitions, energy = _partitions(z)
+    whole = partitions[0][1]
+    return {
+        Signal.ONE_MINUS_MAX: _unit(1.0 - 1.0 / whole),
+        Signal.ENTROPY: _unit((math.log(whole) - energy / whole) / math.log(len(z))),
+        Signal.MARGIN: _margin(z, whole),
+        Signal.TEMPERATURE_PERTURBATION: _perturbation(z, token, partitions),
+    }
 
 
 def temperature_perturbation_sampled(logits: torch.Tensor, token: int | None, draws: Draws) -> float:
@@ -116,16 +105,50 @@ def temperature_perturbation_sampled(logits: torch.Tensor, token: int | None, dr
     return float(np.mean(coins >= kept))
 
 
-def every_signal(logits: torch.Tensor, token: int | None) -> dict[Signal, float]:
-    """All noise-free signals of one position; what they share is computed once."""
-    log_p = torch.log_softmax(logits.float(), dim=-1)
-    first, second = log_p.topk(2).values.exp().tolist()
-    return {
-        Signal.ONE_MINUS_MAX: _unit(1.0 - first),
-        Signal.ENTROPY: _unit(float(-log_p.exp().dot(log_p.clamp(min=-1e30))) / math.log(len(log_p))),
-        Signal.MARGIN: _unit(1.0 - (first - second)),
-        Signal.TEMPERATURE_PERTURBATION: temperature_perturbation(logits, token),
-    }
+def _below_largest(logits: torch.Tensor) -> torch.Tensor:
+    z = logits.float()
+    return (z - z.max()).clamp_(min=_LEAST)
+
+
+def _margin(z: torch.Tensor, whole: float) -> float:
+    rest = z.clone()
+    rest[int(z.argmax())] = _LEAST
+    return _unit(1.0 - (1.0 - math.exp(float(rest.max()))) / whole)
+
+
+def _partitions(z: torch.Tensor) -> tuple[list[list[float]], float]:
+    """Sums of ``exp(s z)`` for ``s = (1, 2, 4 ...) / theta_max`` and for one and a half times these; and ``sum(z exp z)``.
+
+    Twenty softmaxes over a vocabulary would cost a tenth of a step of a small model and more. The terms at ``2 s`` are the
+    squares of those at ``s``, so two exponentials give all sums.
+    """
+    out: list[list[float]] = []
+    energy = 0.0
+    for start in (1.0, 1.5):
+        terms = (z * (start / THETA_MAX)).exp_()
+        sums = [float(terms.sum())]
+        for octave in range(OCTAVES if start == 1.0 else OCTAVES - 1):
+            if octave > 0:
+                functional.threshold(terms.square_(), _NEGLIGIBLE, 0.0, inplace=True)
+            if start == 1.0 and octave == 1:
+                energy = float(terms.dot(z))
+            sums.append(float(terms.dot(terms)))
+        out.append(sums)
+    return out, energy
+
+
+def _perturbation(z: torch.Tensor, token: int | None, partitions: list[list[float]]) -> float:
+    """In each octave from ``theta / 2`` to ``theta`` Radau's rule, ``theta * (f(theta) + 3 f(2 theta / 3)) / 8``, exact for
+    parabolas; below the last, 1/64 of the range, a trapezium up to the limit at zero."""
+    gap = float(z[int(z.argmax()) if token is None else token])
+
+    def kept(row: int, octave: int) -> float:
+        return math.exp(gap * (1.0, 1.5)[row] * 2.0**octave / THETA_MAX) / partitions[row][octave]
+
+    at_zero = 1.0 / int((z == 0).sum()) if gap == 0.0 else 0.0
+    area = 2.0**-OCTAVES * (kept(0, OCTAVES) + at_zero) / 2
+    area += sum(2.0**-octave * (kept(0, octave) + 3 * kept(1, octave)) / 8 for octave in range(OCTAVES))
+    return _unit(1.0 - area)
 
 
 def _unit(value: float) -> float:
