@@ -18,6 +18,7 @@ class Health:
         self.limit_seconds = limit_seconds
         self.conditions: dict[str, bool] = {}
         self.reasons: dict[str, str] = {}
+        self.notes: dict[str, bool] = {}  # told beside the conditions; readiness does not wait for them
         self._watches: dict[str, tuple[Stalled, Callable[[], str]]] = {}
 
     @property
@@ -26,10 +27,11 @@ class Health:
         return bool(conditions) and all(conditions.values())
 
     def readiness(self) -> dict[str, object]:
-        """``ready``, each of ``conditions``, and ``reasons`` for those that do not hold."""
+        """``ready``, each of ``conditions``, ``reasons`` for those that do not hold, and ``notes``."""
         conditions = dict(self.conditions)
         reasons = {name: self.reasons[name] for name, good in conditions.items() if not good and name in self.reasons}
-        return {"ready": bool(conditions) and all(conditions.values()), "conditions": conditions, "reasons": reasons}
+        ready = bool(conditions) and all(conditions.values())
+        return {"ready": ready, "conditions": conditions, "reasons": reasons, "notes": dict(self.notes)}
 
     def watch(self, name: str, stalled: Stalled, where: Callable[[], str] = str) -> None:
         """Watch the progress of a part; ``where`` says, once it is stuck, what it is at."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,3 +84,13 @@ async def settled(work: Coroutine[Any, Any, Any], seconds: float) -> BaseExcepti
     if not done:
         return TimeoutError(f"not done after {seconds} s")
     return outcome if isinstance(outcome, BaseException) else None
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether ``condition`` came to hold within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.005)
+    return True

@@ -27,6 +27,11 @@ class SessionAnswerer:
             raise BusyError(f"all {len(self.running)} sessions of this worker are in use", RETRY_AFTER_SECONDS)
         return _Running(Session(request, self._worker, slot), self)
 
+    def stop(self, reason: str) -> None:
+        """End the answers that still run, each with what is final by then; their accounts state the ``reason``."""
+        for answer in list(self.running):
+            answer.stop(reason)
+
     def ended(self, answer: _Running) -> None:
         if answer in self.running:
             self.running.discard(answer)
@@ -43,6 +48,9 @@ class _Running:
 
     def __aiter__(self) -> AsyncIterator[TokenOut]:
         return self._run()
+
+    def stop(self, reason: str) -> None:
+        self._session.stop(reason)
 
     async def _run(self) -> AsyncIterator[TokenOut]:
         try:

@@ -16,13 +16,16 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from services.calibrate.predictor import Predictor
 from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
+from services.common.progress import Progress
 from services.common.sampling import Sampling
 from services.common.speculative import Sparse
 from services.common.warp import distribution
 from services.edge_worker.gate import Draws, uncertainty
 from services.edge_worker.gate.importance import importance
+from services.edge_worker.gate.uncertainty import every_signal
 from services.edge_worker.signals import Importance, Signal
 
 
@@ -74,7 +77,7 @@ class Drafter(Protocol):
 
 class ModelDrafter:
     """``Drafter`` over a ``CausalEngine``. ``entries``: most ids of ``x``; ``vocabulary``: true size, padding is cut off;
-    ``layer``: whose attention importance is taken from."""
+    ``layer``: whose attention importance is taken from; ``predictor``: makes ``u`` of all signals, instead of ``signal``."""
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class ModelDrafter:
         entries: int,
         prefill_tokens: int = 256,
         layer: int = 0,
+        predictor: Predictor | None = None,
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
@@ -92,9 +96,11 @@ class ModelDrafter:
         self._entries = entries
         self._prefill_tokens = prefill_tokens
         self._layer = layer
+        self._predictor = predictor
         self._free = list(range(engine.cache.slots))
         self._last: dict[int, tuple[int, torch.Tensor]] = {}  # slot: position and logits of its last step
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draft")
+        self._progress = Progress()
 
     def acquire(self) -> int | None:
         return self._free.pop() if self._free else None
@@ -104,7 +110,14 @@ class ModelDrafter:
         self._free.append(slot)
 
     async def step(self, request: StepRequest) -> Step:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, request)
+        self._progress.asked()
+        work = self._thread.submit(self._step, request)
+        work.add_done_callback(lambda _: self._progress.done())
+        return await asyncio.wrap_future(work)
+
+    def stalled(self) -> float:
+        """Seconds since a step was last done, while there is one to do; else 0."""
+        return self._progress.stalled()
 
     def close(self) -> None:
         """Wait for the step under way and end the thread."""
@@ -121,11 +134,15 @@ class ModelDrafter:
             raise RuntimeError("only the position of the last step can be drawn again")
         x = sparse(logits, request.sampling, self._entries)
         d = x.sample(request.seed, position, request.round)
-        draws = Draws(request.seed, position, request.round)
-        u = uncertainty(logits, None if request.blind else d, self._signal, draws)
+        u = self._uncertainty(logits, None if request.blind else d, Draws(request.seed, position, request.round))
         i = None if attention is None or attention.weights is None else importance(attention.weights[0], request.importance)
         logprob, top = _logprobs(logits, d, request.top_logprobs)
         return Step(d, x, x.of(d), u, logprob, top, i)
+
+    def _uncertainty(self, logits: torch.Tensor, token: int | None, draws: Draws) -> float:
+        if self._predictor is None:
+            return uncertainty(logits, token, self._signal, draws)
+        return self._predictor.one({signal.value: u for signal, u in every_signal(logits, token).items()})
 
     def _forward(self, request: StepRequest, attention: LastRow | None) -> tuple[int, torch.Tensor]:
         """The position that comes next and its logits `[vocabulary]`; a long text goes in pieces."""
@@ -134,6 +151,7 @@ class ModelDrafter:
             piece, tokens = tokens[: self._prefill_tokens], tokens[self._prefill_tokens :]
             self._engine.hidden([request.slot], [start], [piece])
             start += len(piece)
+            self._progress.beat()
         states = self._engine.hidden([request.slot], [start], [tokens], attention)
         return start + len(tokens), self._engine.logits(states[0, -1:])[0, : self._vocabulary]
 

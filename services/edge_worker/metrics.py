@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.common.messages import Verdict
 from services.edge_worker.answer import TokenOut
 from services.edge_worker.breaker import State
-from services.edge_worker.session import Observer
 from services.edge_worker.transcript import Flight
+from services.edge_worker.worker import Observer
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -33,10 +33,19 @@ class EdgeMetrics(Observer):
         )
         self.verify = Histogram("sluice_round_verify_seconds", "Verification", buckets=_SECONDS, registry=registry)
         self.draft = Histogram("sluice_draft_step_seconds", "One draft step", buckets=_SECONDS, registry=registry)
-        self.dropped = Counter("sluice_dropped_verdicts", "Verdicts that no session waited for", registry=registry)
+        self.dropped = Counter(
+            "sluice_dropped_verdicts",
+            "Verdicts not used: late for their round, or of a session that has ended",
+            ["reason"],
+            registry=registry,
+        )
         self.answers = Counter("sluice_answers", "Answers by how they ended", ["end"], registry=registry)
         self.running = Gauge("sluice_sessions", "Answers being written", registry=registry)
-        self.breaker = Gauge("sluice_breaker_open", "1 while the circuit breaker keeps rounds back", registry=registry)
+        self.breaker = Gauge(
+            "sluice_breaker_state", "1 for the state that the circuit breaker is in, else 0", ["state"], registry=registry
+        )
+        self.opened = Counter("sluice_breaker_opened", "Openings of the circuit breaker", ["cause"], registry=registry)
+        self.breaker_changed(State.CLOSED, "")
 
     def token(self, token: TokenOut) -> None:
         self.tokens.labels(token.decision.value).inc()
@@ -55,5 +64,14 @@ class EdgeMetrics(Observer):
     def drafted(self, seconds: float) -> None:
         self.draft.observe(seconds)
 
-    def breaker_state(self, state: State) -> None:
-        self.breaker.set(0 if state is State.CLOSED else 1)
+    def late(self) -> None:
+        self.dropped.labels("late").inc()
+
+    def unknown(self) -> None:
+        self.dropped.labels("ended").inc()
+
+    def breaker_changed(self, state: State, cause: str) -> None:
+        for one in State:
+            self.breaker.labels(one.value).set(one is state)
+        if state is State.OPEN:
+            self.opened.labels(cause).inc()

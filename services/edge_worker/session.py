@@ -9,58 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from services.common import codec, rng
 from services.common.messages import Mode, Status, Verdict
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
-from services.edge_worker.breaker import Breaker
-from services.edge_worker.draft import Drafter
+from services.edge_worker.breaker import Permit
 from services.edge_worker.drafting import Drafting
-from services.edge_worker.gate import Gate
 from services.edge_worker.sender import Sender
 from services.edge_worker.span import Limits, cut
 from services.edge_worker.transcript import Flight, Transcript
-from services.edge_worker.verifier_client import Lost, VerifierClient, without_verdict
+from services.edge_worker.verifier_client import Lost, without_verdict
+from services.edge_worker.worker import Observer, Worker
+
+__all__ = ["Observer", "Session", "Worker"]
 
 MAX_ATTEMPTS = 4
 RESEND = (Status.STALE_BASE, Status.CONTEXT_LOST)
-
-
-class Observer:
-    """What a worker wants to know of its sessions; the default looks away."""
-
-    def token(self, token: TokenOut) -> None: ...
-
-    def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None: ...
-
-    def lost(self, cause: str) -> None: ...
-
-    def drafted(self, seconds: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What all sessions of one edge worker share."""
-
-    name: str
-    drafter: Drafter
-    client: VerifierClient
-    breaker: Breaker
-    gate: Gate
-    end_ids: frozenset[int]
-    tokenizer_hash: str
-    target: str
-    span_tokens: int
-    wait_tokens: int
-    risk: float
-    audit_rate: float
-    wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
-    observer: Observer
-    ahead: bool = True  # draft on while a round is out; the answer is the same without, only later
-    clock: Callable[[], float] = time.monotonic
+STOP = Lost(-1, -1, "stop")  # wakes a session that waits for a verdict
 
 
 class Session:
@@ -83,6 +50,8 @@ class Session:
             tokenizer_hash=worker.tokenizer_hash,
             target=worker.target,
         )
+        self._permit: Permit | None = None  # of the round in flight
+        self._stopping = ""
         self._stream: AsyncGenerator[TokenOut, None] | None = None
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -99,15 +68,22 @@ class Session:
             await self._stream.aclose()
         await self._end()
 
+    def stop(self, reason: str) -> None:
+        """End the answer soon, with what is final by then; its account states the ``reason``."""
+        self._stopping = reason
+        self._sender.events.put_nowait(STOP)
+
     async def _run(self) -> AsyncGenerator[TokenOut, None]:
         try:
             if not self.request.slm_only and not self.worker.breaker.blocking(self.worker.clock()):
                 self._sender.announce(self._text.base)
-            while not self._text.finished:
+            while not self._text.finished and not self._stopping:
                 for token in await self._advance():
                     self._count(token)
                     yield token
-            self.stats.finish_reason = self._text.finished
+            self.stats.finish_reason = self._text.finished or "length"
+            if not self._text.finished:
+                self.stats.degraded_reason = self._stopping
         finally:
             await self._end()
 
@@ -116,8 +92,7 @@ class Session:
             return
         slot, self._slot = self._slot, None
         self.worker.drafter.release(slot)
-        if self._text.flight is not None:
-            self.worker.breaker.abandon()
+        self.worker.breaker.abandon(self._permit)
         await self._sender.close(cancel=not self._text.finished)
 
     async def _advance(self) -> list[TokenOut]:
@@ -177,7 +152,8 @@ class Session:
             if not self._wants_audit():
                 return text.keep_local(len(text.pending))
             n = len(text.pending)
-        if not self.worker.breaker.allow(now) and not self._must_be_verified():
+        self._permit = self.worker.breaker.admit(now)
+        if self._permit is None and not self._must_be_verified():
             if not audit_only:
                 self._degrade(f"breaker open after {self.worker.breaker.cause}")
             self._sender.opened = False  # the verifier's base stays behind: a later round sends all ids
@@ -211,10 +187,14 @@ class Session:
                     event = await asyncio.wait_for(self._sender.events.get(), max(left, 0.001))
                 except TimeoutError:
                     continue
+                if event is STOP:
+                    return None
                 stored = isinstance(event, Verdict) and event.status is Status.OK
                 if event.round == flight.round and (event.attempt == flight.attempt or stored):
                     return without_verdict(event)
-                self.stats.late_verdicts += 1
+                if isinstance(event, Verdict):
+                    self.stats.late_verdicts += 1
+                    self.worker.observer.late()
         finally:
             self.stats.wait_seconds += self.worker.clock() - started
 
@@ -248,13 +228,13 @@ class Session:
         cause = verdict.status.value
         if self._must_be_verified():
             raise OutageError(f"the verifier refused a round: {verdict.reason or cause}")
-        self.worker.breaker.failure(self.worker.clock(), cause)
+        self._failed(cause)
         return self._give_up(cause)
 
     async def _lose(self, flight: Flight, cause: str) -> list[TokenOut]:
         """No verdict in time: degrade, or wait for a verifier, or fail, as the answer was asked to."""
         now = self.worker.clock()
-        self.worker.breaker.failure(now, cause)
+        self._failed(cause)
         if not self._must_be_verified():
             return self._give_up(cause)
         waited = now - flight.first_sent_at
@@ -266,12 +246,16 @@ class Session:
             )
         self.worker.observer.lost(cause)
         if cause != "deadline":
-            await asyncio.sleep(min(1.0, self.request.deadline_seconds))
+            await asyncio.sleep(min(1.0, self.request.deadline_seconds) * random.uniform(0.5, 1.0))
         flight.attempt += 1
         flight.sent_at = self.worker.clock()
         self._sender.opened = False
         self._sender.submit(flight, self._text.base)
         return []
+
+    def _failed(self, cause: str) -> None:
+        permit, self._permit = self._permit, None
+        self.worker.breaker.failure(self.worker.clock(), cause, permit)
 
     def _give_up(self, cause: str) -> list[TokenOut]:
         self.worker.observer.lost(cause)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from services.common.lifecycle import until
 from services.common.outage import Link
 from services.verifier.commits import Commits
 from services.verifier.metrics import VerifierMetrics
@@ -100,13 +100,3 @@ class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             return not self._offsets.running(partitions) or time.monotonic() - seen > OUTAGE_SECONDS
 
         await until(enough, self._drain_seconds)
-
-
-async def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether ``condition`` came to hold within ``seconds``."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        await asyncio.sleep(0.005)
-    return True

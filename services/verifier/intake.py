@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaError
 
 from services.common.credentials import Keyring
 from services.common.keys import CANDIDATES_TOPIC
-from services.common.lifecycle import Backoff, Phases
+from services.common.lifecycle import Backoff, Phases, until
 from services.common.messages import MessageError
 from services.common.outage import Link
 from services.verifier import consumer as clients
 from services.verifier.admission import admit
 from services.verifier.commits import Commits
 from services.verifier.dead_letter import Letter
-from services.verifier.handover import Handover, until
+from services.verifier.handover import Handover
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump

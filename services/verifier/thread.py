@@ -7,10 +7,11 @@ import contextlib
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from services.common.progress import Progress
 
 T = TypeVar("T")
 _Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
@@ -24,8 +25,7 @@ class EngineThread:
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._asked = self._done = 0
-        self._progress = time.monotonic()
+        self._progress = Progress()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -33,15 +33,13 @@ class EngineThread:
         """``work()``, called on the thread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if self._asked == self._done:
-            self._progress = time.monotonic()
-        self._asked += 1
+        self._progress.asked()
         self._work.put((work, loop, future))
         return await future
 
     def stalled(self) -> float:
         """Seconds since something was last finished, while there is something to do; else 0."""
-        return time.monotonic() - self._progress if self._asked != self._done else 0.0
+        return self._progress.stalled()
 
     def close(self) -> None:
         """The thread ends after the work at hand."""
@@ -54,8 +52,7 @@ class EngineThread:
                 result, error = work(), None
             except BaseException as raised:  # noqa: BLE001 - handed over to whoever awaits it
                 result, error = None, raised
-            self._done += 1
-            self._progress = time.monotonic()
+            self._progress.done()
             try:
                 loop.call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:

@@ -1,9 +1,8 @@
-"""Where uploads end, the breaker, the settings, the uplink meter and the reply stream's two forms."""
+"""Where uploads end, the settings, the uplink meter and the reply stream's two forms."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,8 +10,7 @@ from pydantic import ValidationError
 
 from services.common.messages import CandidateBatch, encode
 from services.common.speculative import Sparse
-from services.edge_worker.breaker import Breaker, State
-from services.edge_worker.kafka_client import _entries
+from services.edge_worker.replies import entries
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.span import Drafted, Limits, cut
 from services.edge_worker.uplink import UplinkMeter
@@ -45,25 +43,6 @@ def test_the_risk_of_a_refusal_ends_an_upload() -> None:
     limits = Limits(8, 8, 8, risk=0.7)
     assert cut([drafted(True, 0.4), drafted(True, 0.4)], limits, ended=False) is None
     assert cut([drafted(True, 0.4), drafted(True, 0.6)], limits, ended=False) == 2
-
-
-def test_the_breaker_opens_probes_once_and_closes() -> None:
-    breaker = Breaker(failures=2, pause_seconds=10, pause_max_seconds=30, jitter=random.Random(1))
-    assert breaker.allow(0)
-    breaker.failure(0, "deadline")
-    assert breaker.allow(0)
-    breaker.failure(0, "deadline")
-    assert not breaker.allow(8.9)
-    assert breaker.allow(11.1)
-    assert not breaker.allow(11.2), "one probe at a time"
-    breaker.failure(12, "kafka")
-    assert breaker.cause == "kafka"
-    assert not breaker.allow(12 + 17.9), "the pause doubles"
-    assert breaker.allow(12 + 22.1)
-    breaker.abandon()
-    assert breaker.allow(12 + 22.2), "a cancelled probe leaves room for another"
-    breaker.success()
-    assert breaker.state is State.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -131,5 +110,5 @@ def test_the_envelope_of_an_upload_has_64_bytes_at_most() -> None:
     ids=["RESP2", "RESP3", "RESP3, flat"],
 )
 def test_both_forms_of_a_stream_reply_are_read(reply: object) -> None:
-    assert _entries(reply) == [(b"1-0", {b"v": b"x"}), (b"2-0", {b"v": b"y"})]
-    assert _entries(None) == []
+    assert entries(reply) == [(b"1-0", {b"v": b"x"}), (b"2-0", {b"v": b"y"})]
+    assert entries(None) == []

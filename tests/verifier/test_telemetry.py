@@ -28,6 +28,7 @@ async def test_health_metrics_and_lag() -> None:
                 "ready": False,
                 "conditions": {"model": True, "kafka": False},
                 "reasons": {"kafka": "away"},
+                "notes": {},
             }
             telemetry.conditions["kafka"] = True
             assert (await client.get("/readyz")).status_code == 200
