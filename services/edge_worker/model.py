@@ -62,11 +62,11 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
     drafter = ModelDrafter(
         engine,
         vocabulary=loaded.vocabulary,
-        signal=(calibrated and calibrated.signal) or settings.signal,
+        signal=settings.signal if calibrated is None else calibrated.signal or settings.signal,
         entries=settings.x_entries,
         prefill_tokens=settings.prefill_tokens,
         layer=layer,
-        predictor=calibrated and calibrated.predictor,
+        predictor=None if calibrated is None else calibrated.predictor,
     )
     engine.hidden([0], [0], [[0] * 8])
     try:

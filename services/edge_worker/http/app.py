@@ -18,7 +18,7 @@ from services.edge_worker.answer import Answerer
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.http.detokenise import TokenTable
-from services.edge_worker.http.endpoints import Endpoints
+from services.edge_worker.http.endpoints import Endpoints, Promise, promise_nothing
 from services.edge_worker.http.errors import ApiError
 from services.edge_worker.http.guard import Guard
 from services.edge_worker.http.probes import Readiness, add_probes
@@ -39,11 +39,13 @@ def create_app(
     readiness: Readiness | None = None,
     registry: CollectorRegistry | None = None,
     lifespan: Lifespan | None = None,
+    promise: Promise = promise_nothing,
 ) -> FastAPI:
     """The OpenAI HTTP API over ``answerer``.
 
     ``tokenizer``: a fast Hugging Face tokenizer; it is copied. ``context_tokens``: prompt and answer together. ``end_ids``:
     tokens that end an answer, never shown. ``api_keys``: none means open to all. ``readiness``: None, or why not ready.
+    ``promise``: what an answer guarantees.
     ``ValueError`` where these contradict each other.
     """
     if context_tokens < 2:
@@ -69,7 +71,7 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     table = TokenTable(tokenizer, tuple(ends))
-    Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds).add_to(app)
+    Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds, promise).add_to(app)
     add_probes(app, readiness, registry)
     return app
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.calibrate.files import NO_GUARANTEE
 from services.common.sampling import Sampling
 from services.edge_worker.answer import Answerer, AnswerRequest
 from services.edge_worker.http import asking
@@ -22,6 +24,13 @@ from services.edge_worker.http.response import AnswerResponse, Job
 from services.edge_worker.http.schemas import ChatBody, CompletionBody, parse_chat, parse_completion
 from services.edge_worker.http.shapes import ChatShape, CompletionShape, Shape
 
+Promise = Callable[[AnswerRequest, bool], str]  # a request, and whether its prompt came through the chat template
+
+
+def promise_nothing(request: AnswerRequest, chat: bool) -> str:
+    """The guarantee of a worker without a calibration."""
+    return NO_GUARANTEE
+
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -34,6 +43,7 @@ class Endpoints:
     context_tokens: int
     end_ids: frozenset[int]
     bounds: Bounds
+    promise: Promise = promise_nothing
     created: int = field(default_factory=lambda: int(time.time()))
 
     def add_to(self, app: FastAPI) -> None:
@@ -98,7 +108,9 @@ class Endpoints:
             top_logprobs=asking.top_logprobs(body, self.bounds),
             slm_only=chosen.k == 0,
         )
-        job = Job(wanted, chosen, stops, shape, bool(body.stream), body.include_usage, request_id(request.scope))
+        # a stop sequence cuts an answer where the calibration did not
+        promised = NO_GUARANTEE if stops else self.promise(wanted, isinstance(body, ChatBody))
+        job = Job(wanted, chosen, stops, shape, bool(body.stream), body.include_usage, request_id(request.scope), promised)
         return AnswerResponse(self.answerer, job, self.table, self.end_ids)
 
     def _model(self) -> dict[str, object]:

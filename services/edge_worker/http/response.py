@@ -40,6 +40,7 @@ class Job:
     stream: bool
     include_usage: bool
     request_id: str
+    guarantee: str
 
 
 def event(body: Json) -> bytes:
@@ -157,7 +158,7 @@ class AnswerResponse(Response):
         return usage(len(self._job.request.prompt_ids), reader.decisions.total())
 
     def _account(self, answer: Answer, reader: Reader) -> Json:
-        return summary(answer.stats, reader.decisions, self._job.knobs)
+        return summary(answer.stats, reader.decisions, self._job.knobs, self._job.guarantee)
 
     def _explain(self, error: Exception) -> ApiError:
         if isinstance(error, ApiError):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from services.calibrate.files import NO_GUARANTEE
 from services.edge_worker.answer import AnswerStats, Decision
 from services.edge_worker.http.detokenise import TokenTable
 from services.edge_worker.http.knobs import Knobs
@@ -28,9 +29,10 @@ def token_entries(pieces: Iterable[Piece], table: TokenTable) -> list[dict[str, 
     ]
 
 
-def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs) -> dict[str, Any]:
+def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guarantee: str) -> dict[str, Any]:
     """The account of an answer. ``decisions`` counts the tokens of this answer, ``stats`` is what the session loop spent.
 
+    ``guarantee`` is what the request was promised; an answer with unverified tokens keeps no promise.
     ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment.
     """
     seconds = {name: round(getattr(stats, f"{name}_seconds"), 6) for name in SEGMENTS}
@@ -47,7 +49,7 @@ def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs) -> d
         "upload_rate": stats.upload_rate,
         "damage": stats.damage,
         "acceptance": stats.accepted / stats.judged if stats.judged else None,
-        "guarantee": "none",
+        "guarantee": NO_GUARANTEE if stats.degraded_reason or stats.unverified else guarantee,
         "degraded": stats.degraded_reason or None,
         "seconds": seconds,
     }
