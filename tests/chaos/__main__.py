@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import structlog
 
-from tests.chaos import expectations, hostile, kills, outages, scaling, soak
+from tests.chaos import expectations, hostile, kills, outages, real_model, scaling, soak
 from tests.chaos.brokers import Apache, Embedded
 from tests.chaos.children import Children
 from tests.chaos.redis_node import RedisNode
@@ -63,6 +63,7 @@ async def _on_apache(p: Programme, site: Site, scale: Scale) -> None:
         ("kills with a session timeout of 6 s", scale.slow_kills),
     ):
         await p.run(name, partial(kills.run, site, size), expectations.kills)
+    await p.run("kills with the real pair", partial(real_model.run, site, scale.real), expectations.real_model)
     await p.run("SIGTERM under load", partial(scaling.terminations, site, scale.terminations), expectations.terminations)
     await p.run("1 -> 3 -> 1 verifiers", partial(scaling.up_and_down, site, scale.up_and_down), expectations.terminations)
     for name, scenario in outages.ALL.items():

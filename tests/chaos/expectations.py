@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.chaos.hostile import HostileFigures
 from tests.chaos.kills import KillFigures
 from tests.chaos.outages import OutageFigures
+from tests.chaos.real_model import RealFigures
 from tests.chaos.scaling import DRAIN_SECONDS, ScalingFigures
 from tests.chaos.soak import SoakFigures
 
@@ -28,6 +29,16 @@ def kills(f: KillFigures) -> list[str]:
             streams_equal=f.streams_different == 0, all_verified=f.unverified_share == 0, nothing_refused=f.refused == {}
         )
     return found
+
+
+def real_model(f: RealFigures) -> list[str]:
+    return _wrong(
+        every_answer_complete=f.answers > 0 and f.answers_lost == 0,
+        streams_equal_or_within_rounding=f.streams_different == 0,
+        all_verified=f.unverified_share == 0,
+        offsets_right=f.partitions_behind == [],
+        no_crash=f.crashes == 0,
+    )
 
 
 def terminations(f: ScalingFigures) -> list[str]:

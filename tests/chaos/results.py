@@ -13,12 +13,13 @@ import psutil
 from tests.chaos.hostile import HostileFigures
 from tests.chaos.kills import KillFigures
 from tests.chaos.outages import OutageFigures
+from tests.chaos.real_model import RealFigures
 from tests.chaos.scaling import ScalingFigures
 from tests.chaos.soak import SoakFigures
 
 F = TypeVar("F")
 PRODUCTION = "kills at the production deadline"
-Figures = KillFigures | ScalingFigures | OutageFigures | HostileFigures | SoakFigures
+Figures = KillFigures | RealFigures | ScalingFigures | OutageFigures | HostileFigures | SoakFigures
 
 
 @dataclass
@@ -37,11 +38,12 @@ class Results:
         """Sums over all parts; but ``streams_different`` is of kills with a patient deadline (only there equality is promised),
         and ``unverified_share`` of the kills at the production deadline.
         """
-        kills, scalings, outages = self._of(KillFigures), self._of(ScalingFigures), self._of(OutageFigures)
+        kills: list[KillFigures | RealFigures] = [*self._of(KillFigures), *self._of(RealFigures)]
+        scalings, outages = self._of(ScalingFigures), self._of(OutageFigures)
         hostile, soaks = self._of(HostileFigures), self._of(SoakFigures)
         production = self.parts.get(PRODUCTION)
         others: list[ScalingFigures | OutageFigures | SoakFigures] = [*scalings, *outages, *soaks]
-        counted: list[KillFigures | ScalingFigures | SoakFigures] = [*kills, *scalings, *soaks]
+        counted: list[KillFigures | RealFigures | ScalingFigures | SoakFigures] = [*kills, *scalings, *soaks]
         behind = [p for f in kills for p in f.partitions_behind] + [p for f in others for p in f.partitions_behind]
         return {
             "kills": sum(f.kills for f in kills),
@@ -49,8 +51,8 @@ class Results:
             "answers_lost": sum(f.answers_lost for f in kills)
             + sum(f.answers_failed for f in others)
             + sum(f.good_failed for f in hostile),
-            "tokens_committed_twice": sum(f.tokens_committed_twice for f in kills),
-            "streams_different": sum(f.streams_different for f in kills if f.patient),
+            "tokens_committed_twice": sum(f.tokens_committed_twice for f in self._of(KillFigures)),
+            "streams_different": sum(f.streams_different for f in kills if isinstance(f, RealFigures) or f.patient),
             "hostile_messages": sum(f.messages for f in hostile),
             "dead_letters": sum(f.dead_letters for f in hostile),
             "consumer_crashes": sum(f.crashes for f in counted)
