@@ -12,6 +12,7 @@ SUPER_USER = "admin"
 USERS = (SUPER_USER, "operator", "edge", "verifier", "policy", "stranger")
 MECHANISM = "SCRAM-SHA-512"
 _SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+_PLAIN_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 _LOGGING = """\
 rootLogger.level = INFO
@@ -72,8 +73,10 @@ def _secure(folder: Path) -> dict[str, str]:
         key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # Java reads no other form
         (folder / "server.pem").write_bytes(pkcs8 + b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    passwords = " ".join(f'user_{user}="{password_of(user)}"' for user in USERS)
     return {
-        "sasl.enabled.mechanisms": MECHANISM,
+        "sasl.enabled.mechanisms": f"{MECHANISM},PLAIN",
+        "listener.name.client.plain.sasl.jaas.config": f"{_PLAIN_LOGIN} {passwords};",
         f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": f"{_SCRAM_LOGIN};",
         "listener.name.client.ssl.keystore.type": "PEM",
         "listener.name.client.ssl.keystore.location": str(folder / "server.pem"),

@@ -33,8 +33,9 @@ async def _cause(link: KafkaLink, needs: Needs = EDGE_NEEDS) -> str:
 
 async def test_all_is_well_for_each_user_with_the_listed_rights(site: Site) -> None:
     for user, needs in (("edge", EDGE_NEEDS), ("verifier", verifier_needs(VERIFIER_GROUP))):
-        found = await check(site.link(user), needs)
-        assert [finding.problem for finding in found] == [""] * len(found)
+        for link in (site.link(user), replace(site.link(user), mechanism="PLAIN")):
+            found = await check(link, needs)
+            assert [finding.problem for finding in found] == [""] * len(found)
         assert await explain(site.link(user), needs) == ""
 
 
@@ -83,7 +84,9 @@ async def test_a_wrong_password_and_an_unknown_user(site: Site) -> None:
 
 async def test_a_mechanism_that_is_not_enabled(site: Site) -> None:
     said = await _cause(replace(site.link("edge"), mechanism="SCRAM-SHA-256"))
-    assert "takes no login by SCRAM-SHA-256, but by SCRAM-SHA-512: set SLUICE_EDGE_KAFKA_MECHANISM" in said
+    assert "takes no login by SCRAM-SHA-256, but by " in said
+    assert "SCRAM-SHA-512" in said.partition("but by ")[2]
+    assert "set SLUICE_EDGE_KAFKA_MECHANISM" in said
 
 
 async def test_a_certificate_that_is_not_trusted(site: Site, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import io
 import json
 import logging
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +224,38 @@ async def test_an_edge_that_kafka_refuses_says_why(
     assert events.count("kafka cannot be used; answers go on locally") == 1
 
 
+async def test_a_plain_login_shows_nothing(site: Site, redis_url: str, log_lines: Lines) -> None:
+    """The mechanism whose requests carry the password as it is."""
+    async with edge(replace(site.link("edge"), mechanism="PLAIN"), redis_url) as client:
+        await told(log_lines, "kafka connected")
+        await told(log_lines, "redis connected")
+        assert await client._send(b"s" * 16, Cancel(session=b"s" * 16))
+
+
+def test_an_edge_worker_s_process_shows_no_secret(site: Site, redis_url: str, tmp_path: Path) -> None:
+    knobs = site.knobs("edge", "wrong-secret") | {"REDIS_URL": redis_url, "PORT": "0", "LOG_LEVEL": "debug", "THREADS": "1"}
+    environment = dict(os.environ) | {f"SLUICE_EDGE_{name}": value for name, value in knobs.items()}
+    log = tmp_path / "edge.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.edge_worker"], env=environment, stderr=stream, stdout=stream
+        )
+    try:
+        end = time.monotonic() + 120
+        while "wrong user or password (SLUICE_EDGE_KAFKA_USERNAME" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert not shown(said)
+
+
 async def test_a_right_that_is_taken_away_and_given_back(site: Site, redis_url: str, log_lines: Lines) -> None:
     right = ["--allow-principal", "User:edge", "--operation", "Write", "--topic", CANDIDATES_TOPIC]
     async with edge(site.link("edge"), redis_url) as client:
@@ -234,6 +270,9 @@ async def test_a_right_that_is_taken_away_and_given_back(site: Site, redis_url: 
             assert "give it Write on topic" in line["error"]
         finally:
             await asyncio.to_thread(site.node.admin, "acls", "--add", *right)
+        async with asyncio.timeout(15):  # it connects again by itself
+            while not client.connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         assert await client._send(b"s" * 16, Cancel(session=b"s" * 16))
 
 
