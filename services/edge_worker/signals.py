@@ -23,11 +23,11 @@ class Importance(enum.StrEnum):
     RECEIVED = "received"
 
 
-# Measured on the default pair: each flags the same share of tokens, and a third to two fifths of the tokens are judged.
+# Measured on the default pair: each flags the same share of drafted tokens; 0.42 of 1,474 answered tokens were judged (damage 0.17).
 SAFE_TAU = {
-    Signal.ONE_MINUS_MAX: 0.57,
-    Signal.ENTROPY: 0.22,
-    Signal.MARGIN: 0.81,
-    Signal.TEMPERATURE_PERTURBATION: 0.74,
-    Signal.TEMPERATURE_PERTURBATION_SAMPLED: 0.74,
+    Signal.ONE_MINUS_MAX: 0.63,
+    Signal.ENTROPY: 0.25,
+    Signal.MARGIN: 0.79,
+    Signal.TEMPERATURE_PERTURBATION: 0.78,
+    Signal.TEMPERATURE_PERTURBATION_SAMPLED: 0.78,
 }
