@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def command(
         raise CommandError("--alpha must lie between 0 and 1: it bounds a share of an answer's tokens")
     if method not in ("conformal", "learn_then_test"):
         raise CommandError(f"unknown --method {method!r}: choose conformal or learn_then_test")
+    _check_extra()
     signal = _signal(signal)
     presets.preset(pair)
     texts = prompt_files.read(prompts)[:limit]
@@ -90,6 +92,12 @@ def command(
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; the same command goes on from {work}") from None
     typer.echo(json.dumps(outcome.summary()) if as_json else _text(outcome, out))
+
+
+def _check_extra() -> None:
+    missing = [name for name in ("sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(f"sluice calibrate needs {' and '.join(missing)}: pip install 'sluice[calibrate]'")
 
 
 def _signal(name: str) -> str:

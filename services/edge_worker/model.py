@@ -39,7 +39,7 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
             reference,
             dtype=settings.dtype,
             device=settings.device,
-            weights=settings.weights,
+            weights=_weights(settings, calibrated),
             threads=settings.threads,
             role="draft",
         )
@@ -95,3 +95,8 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
             "context_tokens": context_tokens,
         },
     )
+
+
+def _weights(settings: EdgeSettings, calibrated: Calibrated | None) -> str:
+    """A calibration holds for the number format it was made with, whichever is the fastest here today."""
+    return settings.weights if calibrated is None or settings.weights != "auto" else calibrated.calibration.draft.weights

@@ -11,15 +11,18 @@ import pytest
 
 from services.calibrate import files
 from services.calibrate.predictor import Predictor
+from services.common.lm.engine import CausalEngine
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 from services.common.settings import ConfigError
 from services.edge_worker import calibration
 from services.edge_worker.answer import AnswerRequest, OnOutage
+from services.edge_worker.draft import ModelDrafter, StepRequest
 from services.edge_worker.gate import Gate
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.signals import Signal
 from tests import identities
+from tests.end_to_end import tiny
 
 PREDICTOR = Predictor(
     signals=("entropy", "one_minus_max"),
@@ -162,3 +165,21 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_without_a_file_nothing_changes() -> None:
     assert calibration.load(EdgeSettings(credential=identities.credential().text())) is None
+
+
+async def test_the_draft_model_s_uncertainty_is_the_predictor_s(tmp_path: Path) -> None:
+    """The same step with each signal alone, and with the predictor over them."""
+    found = calibration.load(settings(tmp_path, made(policy={"signal": "calibrated"})))
+    assert found is not None
+    net = tiny.model(1)
+    step = StepRequest(0, 0, [0, 3, 1], Sampling(), 5, 0, False, None)
+
+    async def uncertainty(signal: Signal, predictor: Predictor | None) -> float:
+        engine = CausalEngine(net, slots=1, capacity_tokens=tiny.CAPACITY)
+        drafter = ModelDrafter(engine, vocabulary=tiny.VOCABULARY, signal=signal, entries=tiny.VOCABULARY, predictor=predictor)
+        drafted = await drafter.step(step)
+        drafter.close()
+        return drafted.u
+
+    alone = {signal.value: await uncertainty(signal, None) for signal in (Signal.ENTROPY, Signal.ONE_MINUS_MAX)}
+    assert await uncertainty(Signal.MARGIN, found.predictor) == pytest.approx(PREDICTOR.one(alone), abs=1e-6)
