@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 KAFKA_VERSION = "4.1.1"
 LOG4J_VERSION = "2.24.3"
 FETCH_SECONDS = 600
+OLDEST_JAVA = 17
 _DEPENDENCIES = (
     ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
     ("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
@@ -25,8 +27,7 @@ class Unavailable(Exception):
 
 def kafka_jars() -> Path:
     """The folder of the jar files. Raises ``Unavailable`` without Java, or where Maven cannot fetch them."""
-    if shutil.which("java") is None:
-        raise Unavailable("no `java` on the path (Apache Kafka 4 needs Java 17 or newer), and KAFKA_BOOTSTRAP is not set")
+    _require_java()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluice"
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"kafka-{KAFKA_VERSION}"
@@ -35,6 +36,16 @@ def kafka_jars() -> Path:
         if not (folder / ".complete").exists():
             _fetch(folder)
     return folder
+
+
+def _require_java() -> None:
+    if shutil.which("java") is None:
+        raise Unavailable(f"no `java` on the path (Apache Kafka 4 needs {OLDEST_JAVA} or newer); KAFKA_BOOTSTRAP is not set")
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', said)
+    if found is None or int(found[1]) < OLDEST_JAVA:
+        first = said.partition("\n")[0]
+        raise Unavailable(f"Apache Kafka 4 needs Java {OLDEST_JAVA} or newer, here is {first}; KAFKA_BOOTSTRAP is not set")
 
 
 def _fetch(folder: Path) -> None:
