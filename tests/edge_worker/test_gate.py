@@ -50,12 +50,12 @@ def test_three_signals_by_hand() -> None:
 
 @given(z=logits, pick=st.integers(0, 1000))
 def test_the_quadrature_is_the_integral(z: torch.Tensor, pick: int) -> None:
-    """Against 1,000 midpoints in float64."""
+    """Against 1,000 midpoints in float64. A near tie decides below the smallest temperature: half of 1/64 is open there."""
     d = pick % len(z)
     theta = (np.arange(1000) + 0.5) / 500
     scaled = (z.double().numpy() - float(z.max()))[None, :] / theta[:, None]
     kept = np.exp(scaled[:, d]) / np.exp(scaled).sum(axis=1)
-    assert temperature_perturbation(z, d) == pytest.approx(1 - kept.mean(), abs=0.006)
+    assert temperature_perturbation(z, d) == pytest.approx(1 - kept.mean(), abs=0.01)
 
 
 @pytest.mark.parametrize("d", [None, 48, 39])

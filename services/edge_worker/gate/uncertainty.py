@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from services.common import rng
 from services.edge_worker.signals import Signal
@@ -26,7 +25,7 @@ THETA_MAX = 2.0
 SAMPLES = 20
 OCTAVES = 6
 _LEAST = -1e4  # a logit below the largest; keeps the products of forbidden tokens finite
-_NEGLIGIBLE = 1e-12  # beside the arg max, whose term is 1; smaller ones would become subnormal numbers, which are slow
+_NEGLIGIBLE = 1e-15  # beside the arg max, whose term is 1; the squares of smaller ones would be subnormal, which is slow
 
 
 class Draws(NamedTuple):
@@ -129,7 +128,7 @@ def _partitions(z: torch.Tensor) -> tuple[list[list[float]], float]:
         sums = [float(terms.sum())]
         for octave in range(OCTAVES if start == 1.0 else OCTAVES - 1):
             if octave > 0:
-                functional.threshold(terms.square_(), _NEGLIGIBLE, 0.0, inplace=True)
+                terms.square_().clamp_(min=_NEGLIGIBLE)
             if start == 1.0 and octave == 1:
                 energy = float(terms.dot(z))
             sums.append(float(terms.dot(terms)))
@@ -140,7 +139,7 @@ def _partitions(z: torch.Tensor) -> tuple[list[list[float]], float]:
 def _perturbation(z: torch.Tensor, token: int | None, partitions: list[list[float]]) -> float:
     """In each octave from ``theta / 2`` to ``theta`` Radau's rule, ``theta * (f(theta) + 3 f(2 theta / 3)) / 8``, exact for
     parabolas; below the last, 1/64 of the range, a trapezium up to the limit at zero."""
-    gap = float(z[int(z.argmax()) if token is None else token])
+    gap = 0.0 if token is None else float(z[token])
 
     def kept(row: int, octave: int) -> float:
         return math.exp(gap * (1.0, 1.5)[row] * 2.0**octave / THETA_MAX) / partitions[row][octave]
