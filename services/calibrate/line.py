@@ -38,10 +38,6 @@ class Line:
         """The papers' risk bound ``R(u_th) = E[(a*U + b)^+ ; U <= u_th]`` over the recorded ``u``: damage per drafted token."""
         return float(np.where(u <= threshold, np.maximum(0.0, self.a * u + self.b), 0.0).mean())
 
-    def loose_bound(self, threshold: float, u: Floats) -> float:
-        """``(a*u_th + b)^+ * P(U <= u_th)``, never below ``bound`` for a rising line."""
-        return max(0.0, self.a * threshold + self.b) * float((u <= threshold).mean())
-
 
 def fit(u: Floats, rejection: Floats) -> Line:
     """Least squares. Raises ``ValueError`` where fewer than three tokens, or tokens that are all alike, define no line."""

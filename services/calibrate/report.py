@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 
 from services.calibrate.predictor import NAME, damage_at
 from services.calibrate.predictor_fit import scores
+from services.calibrate.risk_control import largest_risk
 from services.calibrate.run import Outcome
 from services.common.rng import Floats
 
 BINS = 20
+TOKENS_OF_A_BIN = 15
 SHARES = np.linspace(0.05, 1.0, 39)
 INK, SECOND, FAINT = "#1b4965", "#ca6702", "#9aa5b1"
 STYLE = (
@@ -67,16 +69,18 @@ def page(outcome: Outcome) -> str:
 
 
 def _thresholds(outcome: Outcome) -> str:
+    n = len(outcome.losses)
     rows = [
         (
             f"{t.alpha:g}",
+            _number(largest_risk(n, t.alpha)),
             _tau(t.conformal),
             _tau(t.learn_then_test),
             *map(_number, (t.evaluated_damage, t.evaluated_skip_rate)),
         )
         for t in outcome.calibration.thresholds
     ]
-    header = ["alpha", "conformal", "learn then test", "damage of fresh answers", "skipped"]
+    header = ["alpha", "mean may be", "conformal", "learn then test", "damage of fresh answers", "skipped"]
     return _table(header, rows)
 
 
@@ -84,7 +88,7 @@ def _line_text(outcome: Outcome) -> str:
     line = outcome.line
     return (
         f"<p>rejection = {line.a:.3f} u {line.b:+.3f}, Pearson r {line.r:.3f} over {line.tokens} tokens. The papers' "
-        f"thresholds: risk-averse {_tau(line.risk_averse)}, risk-prone {_tau(line.risk_prone)} "
+        f"thresholds: risk-averse {_number(line.risk_averse)}, risk-prone {_number(line.risk_prone)} "
         f"(Delta {line.disagreement:.3f}).</p>"
     )
 
@@ -102,11 +106,12 @@ def _policy_score(outcome: Outcome) -> Floats:
 def _rejection_plot(outcome: Outcome) -> Figure:
     figure, axes = _axes(outcome.calibration.policy.signal, "rejection probability")
     u, beta = _policy_score(outcome), outcome.fitted.audit
-    edges = np.unique(np.quantile(u, np.linspace(0.0, 1.0, BINS + 1)))
+    bins = int(np.clip(len(u) // TOKENS_OF_A_BIN, 2, BINS))
+    edges = np.unique(np.quantile(u, np.linspace(0.0, 1.0, bins + 1)))
     which = np.clip(np.searchsorted(edges, u, side="right") - 1, 0, max(0, len(edges) - 2))
-    bins = np.unique(which)
-    axes.scatter(u, beta, s=3, color=FAINT, alpha=0.3, linewidths=0, label="token")
-    axes.plot([u[which == b].mean() for b in bins], [beta[which == b].mean() for b in bins], "o-", color=INK, label="mean")
+    filled = np.unique(which)
+    axes.scatter(u, beta, s=8, color=FAINT, alpha=0.5, linewidths=0, label="token")
+    axes.plot([u[which == b].mean() for b in filled], [beta[which == b].mean() for b in filled], "o-", color=INK, label="mean")
     ends = np.array([u.min(), u.max()])
     axes.plot(ends, outcome.line.a * ends + outcome.line.b, color=SECOND, label="fitted line")
     axes.legend()
@@ -129,6 +134,7 @@ def _policy_plot(outcome: Outcome) -> Figure:
     axes.plot(outcome.skip_rates, outcome.losses.mean(axis=0), "o-", color=INK, label="mean")
     monotone = np.maximum.accumulate(outcome.losses, axis=1).mean(axis=0)
     axes.plot(outcome.skip_rates, monotone, "o--", color=SECOND, label="mean of the running maximum")
+    axes.plot(outcome.skip_rates, outcome.bounds, ":", color=FAINT, label="the papers' bound, from the line")
     axes.legend()
     return figure
 
@@ -172,4 +178,4 @@ def _tau(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "none" if value is None else f"{value:.4f}"

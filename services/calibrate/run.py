@@ -61,7 +61,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The calibration and what it rests on. ``losses`` `[prompts, thresholds]`: damage of the calibration answers."""
+    """The calibration and what it rests on. ``losses`` `[prompts, thresholds]`: damage of the calibration answers;
+    ``bounds`` `[thresholds]`: the papers'."""
 
     calibration: Calibration
     line: Line
@@ -69,6 +70,7 @@ class Outcome:
     held_out: Columns
     losses: Floats
     skip_rates: Floats
+    bounds: Floats
     comparison: dict[str, dict[str, float]]
 
     def summary(self) -> dict[str, Any]:
@@ -82,8 +84,8 @@ class Outcome:
             "method": c.method,
             "signal": c.policy.signal,
             "grid": [
-                {"threshold": t, "damage": float(d), "skip_rate": float(s)}
-                for t, d, s in zip(c.grid, self.losses.mean(axis=0), self.skip_rates, strict=True)
+                {"threshold": t, "damage": float(d), "skip_rate": float(s), "papers_bound": float(b)}
+                for t, d, s, b in zip(c.grid, self.losses.mean(axis=0), self.skip_rates, self.bounds, strict=True)
             ],
             "thresholds": [t.model_dump() for t in c.thresholds],
             "damage_at_equal_skip_rate": self.comparison,
@@ -129,7 +131,8 @@ async def calibrate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
         thresholds=tuple(_evaluated(c, fresh, plan.method) for c in chosen),
     )
     comparison = predictor_fit.compare(held_out, predictor)
-    return Outcome(calibration, line, fitted, held_out, losses, skip_rates, comparison)
+    bounds = np.array([line.bound(float(t), u) for t in grid])
+    return Outcome(calibration, line, fitted, held_out, losses, skip_rates, bounds, comparison)
 
 
 def grid_of(u: Floats, points: int) -> Floats:

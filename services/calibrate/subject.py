@@ -48,4 +48,4 @@ class LoadedPair:
 
 
 def _model(loaded: LoadedModel) -> Model:
-    return Model(reference=loaded.reference, revision=loaded.revision, weights=loaded.weights)
+    return Model(reference=presets.short(loaded.reference), revision=loaded.revision, weights=loaded.weights)

@@ -50,13 +50,17 @@ class Calibrated:
         )
         return files.guarantee(self.calibration, self.alpha, asked)
 
-    def check(self, *, draft: str, revision: str, weights: str, target: str, tokenizer_hash: str, template: str) -> None:
-        """Raises ``ConfigError`` where the models are not those that were calibrated. ``template``: of the chat."""
+    def check(self, *, revision: str, weights: str, target: str, tokenizer_hash: str, template: str) -> None:
+        """Raises ``ConfigError`` where the models are not those that were calibrated.
+
+        ``revision`` and number format ``weights`` of the draft; ``target``: its name, which is all that an edge knows;
+        ``template`` of the chat.
+        """
         found = self.calibration
         pairs = (
-            ("draft", f"{_name(draft)} at {revision}", f"{_name(found.draft.reference)} at {found.draft.revision}"),
+            ("draft", revision, found.draft.revision),
             ("number format of the draft", weights, found.draft.weights),
-            ("target", _name(target), _name(found.target.reference)),
+            ("target", presets.short(target), presets.short(found.target.reference)),
             ("tokenizer", tokenizer_hash, found.tokenizer_hash),
             ("chat template", files.text_hash(template), found.template_hash),
         )
@@ -99,7 +103,3 @@ def _check_policy(settings: EdgeSettings, found: Calibration) -> None:
         here, there = getattr(settings, name), getattr(found.policy, name)
         if here != there:
             raise ConfigError(f"SLUICE_EDGE_{name.upper()} is {here}, but the calibration was made with {there}: use that")
-
-
-def _name(reference: str) -> str:
-    return presets.MODELS.get(reference, reference)

@@ -48,7 +48,6 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
     if calibrated is not None:
         template = loaded.tokenizer.chat_template
         calibrated.check(
-            draft=reference,
             revision=loaded.revision,
             weights=loaded.weights,
             target=settings.target or pair.target,

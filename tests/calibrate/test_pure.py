@@ -58,7 +58,6 @@ def test_the_line_its_thresholds_and_the_papers_bound() -> None:
     assert made.risk_prone == pytest.approx(0.6)
     # tokens at or below 0.5: line values 0 (cut off at zero), 0.32, 0.32; over four tokens
     assert made.bound(0.5, u) == pytest.approx((0.0 + 0.32 + 0.32) / 4)
-    assert made.loose_bound(0.5, u) == pytest.approx(0.32 * 0.75)
     assert line.Line(-0.1, 0.2, -0.3, 0.4, 4).risk_averse is None
 
 

@@ -28,6 +28,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.timeout(400)  # 12 s of work; a busy machine was seen to take six times that
 def test_the_default_pair_in_a_few_answers(prompts: Path) -> None:
     work, out, report = (prompts.parent / name for name in ("work", "calibration.json", "report.html"))
     options = ["--work", str(work), "--out", str(out), "--report", str(report), "--max-tokens", "8", "--grid", "2"]

@@ -34,7 +34,6 @@ PREDICTOR = Predictor(
     knots_rejection=(0.0, 1.0),
 )
 MODELS = {
-    "draft": "smollm2-135m-draft",
     "revision": "r1",
     "weights": "int4",
     "target": "smollm2-135m",

@@ -62,6 +62,11 @@ _PAIRS = (
 PRESETS = {pair.name: pair for pair in _PAIRS}
 
 
+def short(reference: str) -> str:
+    """The name that means the same model on every machine, where it has one; else the reference itself."""
+    return next((name for name, found in MODELS.items() if reference in (name, found)), reference)
+
+
 def preset(name: str) -> Preset:
     """The pair called ``name``."""
     if name not in PRESETS:
