@@ -23,11 +23,12 @@ class Importance(enum.StrEnum):
     RECEIVED = "received"
 
 
-# Measured on the default pair: each flags the same share of drafted tokens; 0.42 of 1,474 answered tokens were judged (damage 0.17).
+# Measured on the default pair: each flags the same share of drafted tokens; at 0.69, 0.63 and 0.57 of the first one 0.37, 0.42
+# and 0.49 of some 1,400 answered tokens were judged, at a damage of 0.22, 0.17 and 0.14. A calibration bounds the damage.
 SAFE_TAU = {
-    Signal.ONE_MINUS_MAX: 0.63,
-    Signal.ENTROPY: 0.25,
-    Signal.MARGIN: 0.79,
-    Signal.TEMPERATURE_PERTURBATION: 0.78,
-    Signal.TEMPERATURE_PERTURBATION_SAMPLED: 0.78,
+    Signal.ONE_MINUS_MAX: 0.69,
+    Signal.ENTROPY: 0.29,
+    Signal.MARGIN: 0.86,
+    Signal.TEMPERATURE_PERTURBATION: 0.91,
+    Signal.TEMPERATURE_PERTURBATION_SAMPLED: 0.91,
 }
