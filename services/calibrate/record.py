@@ -99,7 +99,10 @@ class Recorder:
         session = Session(request, self._worker(job.threshold, log), slot)
         async for _ in session:
             pass
-        return Answer(job.prompt, job.threshold, seed, len(job.ids), session.stats.total, tuple(log.tokens))
+        answer = Answer(job.prompt, job.threshold, seed, len(job.ids), session.stats.total, tuple(log.tokens))
+        if answer.skipped != session.stats.skipped or session.stats.unverified:
+            raise RuntimeError("a skipped token was not audited, or a candidate not judged: the damage would be wrong")
+        return answer
 
     def _worker(self, threshold: float, log: _Log) -> Worker:
         return Worker(
