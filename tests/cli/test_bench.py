@@ -12,6 +12,8 @@ import pytest
 from services.cli.bench import prompts
 from services.cli.bench.damage import Curve, corrected
 from services.cli.errors import CommandError
+from services.edge_worker.signals import Signal
+from tests.lm.conftest import tiny_folder as tiny_folder
 
 PAIRS = [(0.1, 0.0), (0.3, 0.1), (0.5, 0.3), (0.9, 0.6)]
 
@@ -77,3 +79,16 @@ def test_distill_takes_its_folder_and_refuses_layers_that_are_not_there(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "has layers 0 to 29" in done.stderr
+
+
+def test_bench_gate_names_every_cost_and_a_missing_layer(tiny_folder: Path) -> None:
+    command = [sys.executable, "-m", "services.cli", "bench", "gate", "--draft", str(tiny_folder), "--json", "--threads", "1"]
+    done = subprocess.run([*command, "--context", "32", "--steps", "8"], capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    names = {s.value for s in Signal} | {"importance", "all_signals", "all_signals_and_importance"}
+    assert set(result["share_of_a_step"]) == set(result["seconds"]) == names
+    assert all(share > 0 for share in result["share_of_a_step"].values())
+    refused = subprocess.run([*command, "--layer", "2"], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "choose a layer below 2" in refused.stderr
+    assert "Traceback" not in refused.stderr

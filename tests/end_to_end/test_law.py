@@ -6,6 +6,7 @@ False-alarm rate of each test: 1e-6, with fixed seeds. The last test shows the p
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -15,18 +16,22 @@ import torch
 from scipy import stats
 
 from services.common import speculative
+from services.common.lm.attention import LastRow
+from services.common.lm.engine import CausalEngine
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 from services.edge_worker.answer import AnswerRequest, OnOutage
 from services.edge_worker.breaker import Breaker
-from services.edge_worker.gate import Gate
+from services.edge_worker.gate import Gate, uncertainty
+from services.edge_worker.gate.importance import binding, received
 from services.edge_worker.session import Observer, Session, Worker
-from services.edge_worker.signals import Signal
+from services.edge_worker.signals import Importance, Signal
 from services.verifier import engine
 from tests.end_to_end import tiny
 
 ALPHA = 1e-6
 ANSWERS = 1500
+FEWER = 500
 LENGTH = 3
 PROMPT = [0, 3, 1]
 DRAFT, TARGET = tiny.model(1), tiny.model(2)
@@ -41,7 +46,15 @@ def _one_thread() -> Any:
 
 
 async def write(
-    count: int, *, mode: Mode, gamma: float, sampling: Sampling, signal: Signal
+    count: int,
+    *,
+    mode: Mode,
+    gamma: float,
+    sampling: Sampling,
+    signal: Signal,
+    importance: Importance = Importance.NONE,
+    quantile: float = 0.5,
+    k: int = 2,
 ) -> tuple[list[tuple[int, ...]], float]:
     """``count`` answers and the mean of their audit sums."""
     drafter = tiny.drafter(DRAFT, signal)
@@ -50,7 +63,7 @@ async def write(
         drafter=drafter,
         client=tiny.EngineClient(TARGET),
         breaker=Breaker(),
-        gate=Gate(signal, 0.5),
+        gate=Gate(signal, 0.5, importance=importance, quantile=quantile),
         end_ids=frozenset(),
         tokenizer_hash="",
         target="",
@@ -65,7 +78,7 @@ async def write(
     for seed in range(count):
         slot = drafter.acquire()
         assert slot is not None
-        request = AnswerRequest(PROMPT, LENGTH, sampling, seed, mode, 2, gamma, 60.0, OnOutage.ERROR)
+        request = AnswerRequest(PROMPT, LENGTH, sampling, seed, mode, k, gamma, 60.0, OnOutage.ERROR)
         session = Session(request, worker, slot)
         texts.append(tuple([t.id async for t in session]))
         audit += session.stats.audit_sum
@@ -117,8 +130,6 @@ async def test_the_first_token_s_total_variation_is_its_expected_audit(signal: S
     cut[sparse.ids] = sparse.counts / speculative.TOTAL
     with torch.inference_mode():
         logits = DRAFT(input_ids=torch.tensor([PROMPT])).logits[0, -1, : tiny.VOCABULARY]
-    from services.edge_worker.gate import uncertainty
-
     gate = Gate(signal, 0.5)
     skipped = np.array(
         [not gate.flag(uncertainty(logits, d, signal), 1.0, seed=0, position=0, round_=0) for d in range(len(x))]
@@ -131,6 +142,100 @@ async def test_the_first_token_s_total_variation_is_its_expected_audit(signal: S
     texts, _ = await write(count, mode=Mode.OPPORTUNISTIC, gamma=1.0, sampling=Sampling(), signal=signal)
     firsts: list[tuple[int, ...]] = [t[:1] for t in texts]
     assert p_value(firsts, {(t,): float(law[t]) for t in range(len(x))}) > ALPHA
+
+
+@pytest.mark.parametrize(
+    ("mode", "gamma", "importance"),
+    [(Mode.LOSSLESS, 1.0, Importance.BINDING), (Mode.OPPORTUNISTIC, 0.0, Importance.RECEIVED)],
+    ids=["lossless, binding", "gamma 0, received"],
+)
+async def test_importance_leaves_exact_modes_exact(mode: Mode, gamma: float, importance: Importance) -> None:
+    texts, _ = await write(
+        FEWER, mode=mode, gamma=gamma, sampling=Sampling(), signal=Signal.ONE_MINUS_MAX, importance=importance
+    )
+    assert p_value(texts, target_law(Sampling())) > ALPHA
+
+
+def output_law(importance: Importance, gate: Gate, *, known: bool = True) -> tuple[dict[tuple[int, ...], float], float]:
+    """Law of whole opportunistic answers of one round, and the mean of their audits, by enumeration.
+
+    At each position the gate sees the prefix, ``d`` and the importance of the drafts that stayed; a corrected token leaves
+    none. ``known``: the gate sees importance at all.
+    """
+    law: dict[tuple[int, ...], float] = {}
+    states: dict[tuple[tuple[int, ...], tuple[float, ...]], float] = {((), ()): 1.0}
+    audits = 0.0
+    for place in range(LENGTH):
+        after: dict[tuple[tuple[int, ...], tuple[float, ...]], float] = {}
+        for (text, history), p in states.items():
+            x, y, logits = rows_after(text)
+            i = [importance_of(text, d, importance) for d in range(len(x))]
+            last = place == LENGTH - 1 and importance is Importance.RECEIVED  # its importance is never known
+            skipped = np.array(
+                [
+                    not (
+                        gate.flag(uncertainty(logits, d, gate.signal), 1.0, seed=0, position=0, round_=0)
+                        and gate.important(i[d] if known and not last else None, 1.0, history)
+                    )
+                    for d in range(len(x))
+                ]
+            )
+            over, rest = np.where(skipped, 0.0, np.maximum(x - y, 0)).sum(), np.maximum(y - x, 0)
+            audits += p * np.where(skipped, np.maximum(x - y, 0), 0.0).sum()
+            for d in range(len(x)):
+                for step, kept in (((x if skipped[d] else np.minimum(x, y))[d], True), (over * rest[d] / rest.sum(), False)):
+                    if step > 0:
+                        state = ((*text, d), (*history, i[d]) if kept else history)
+                        after[state] = after.get(state, 0.0) + p * float(step)
+        states = after
+    for (text, _), p in states.items():
+        law[text] = law.get(text, 0.0) + p
+    return law, audits
+
+
+@cache
+def rows_after(text: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
+    """``x`` as it is sampled from, ``y``, and the draft's logits."""
+    prefix = [*PROMPT, *text]
+    p = tiny.law(DRAFT, prefix, Sampling())
+    sparse = speculative.Sparse.cut(np.arange(len(p)), p, len(p))
+    x = np.zeros(len(p))
+    x[sparse.ids] = sparse.counts / speculative.TOTAL
+    with torch.inference_mode():
+        logits = DRAFT(input_ids=torch.tensor([prefix])).logits[0, -1, : tiny.VOCABULARY]
+    return x, tiny.law(TARGET, prefix, Sampling()), logits
+
+
+@cache
+def importance_of(text: tuple[int, ...], d: int, kind: Importance) -> float:
+    """From a pass of its own: the row that ``d`` came from, or the row after it."""
+    watch = LastRow(0)
+    prefix = [*PROMPT, *text] if kind is Importance.BINDING else [*PROMPT, *text, d]
+    CausalEngine(DRAFT, slots=1, capacity_tokens=tiny.CAPACITY).hidden([0], [0], [prefix], watch)
+    assert watch.weights is not None
+    return binding(watch.weights[0]) if kind is Importance.BINDING else received(watch.weights[0])
+
+
+@pytest.mark.parametrize("kind", [Importance.BINDING, Importance.RECEIVED])
+async def test_a_gate_with_importance_writes_its_own_law(kind: Importance) -> None:
+    """Late decisions included: whole answers against an enumeration that knows nothing of the session loop. No bonus falls
+    inside an answer here (``k`` is its length). Without importance this gate would skip nothing."""
+    gate = Gate(Signal.ONE_MINUS_MAX, 0.5, importance=kind, quantile=1.0)
+    law, audits = output_law(kind, gate)
+    assert sum(law.values()) == pytest.approx(1.0, abs=1e-6)
+    texts, measured = await write(
+        FEWER,
+        mode=Mode.OPPORTUNISTIC,
+        gamma=1.0,
+        sampling=Sampling(),
+        signal=gate.signal,
+        importance=kind,
+        quantile=1.0,
+        k=LENGTH,
+    )
+    assert p_value(texts, law) > ALPHA
+    assert measured == pytest.approx(audits, abs=0.03)
+    assert output_law(kind, gate, known=False)[1] == 0.0 < measured
 
 
 async def test_greedy_is_the_target_s_own_greedy_text() -> None:
