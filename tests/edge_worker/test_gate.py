@@ -68,6 +68,16 @@ def test_the_quadrature_is_the_mean_of_the_sampled_form(d: int | None) -> None:
     assert abs(sampled.mean() - temperature_perturbation(z, d)) < 5 * sampled.std() / math.sqrt(len(sampled)) + 1e-3
 
 
+def test_the_margin_of_a_large_vocabulary() -> None:
+    """The two largest in one block, in two, in the tail, in block and tail; and twice the same."""
+    for first, second in ((3, 5), (3, 700), (999, 998), (12, 999), (999, 12)):
+        for lead in (0.0, 1.0):
+            z = torch.linspace(-9, -8, 1000)
+            z[first], z[second] = 4.0 + lead, 4.0
+            p = z.double().softmax(dim=-1)
+            assert uncertainty(z, None, Signal.MARGIN) == pytest.approx(1 - float(p[first] - p[second]), abs=1e-5)
+
+
 def test_the_sampled_form_repeats_itself_and_needs_its_key() -> None:
     z, signal = torch.linspace(-2, 2, 30), Signal.TEMPERATURE_PERTURBATION_SAMPLED
     assert len({uncertainty(z, 29, signal, DRAWS) for _ in range(3)}) == 1

@@ -24,6 +24,7 @@ from services.edge_worker.signals import Signal
 THETA_MAX = 2.0
 SAMPLES = 20
 OCTAVES = 6
+_BLOCK = 64
 _LEAST = -1e4  # a logit below the largest; keeps the products of forbidden tokens finite
 _NEGLIGIBLE = 1e-15  # beside the arg max, whose term is 1; the squares of smaller ones would be subnormal, which is slow
 
@@ -106,34 +107,42 @@ def temperature_perturbation_sampled(logits: torch.Tensor, token: int | None, dr
 
 def _below_largest(logits: torch.Tensor) -> torch.Tensor:
     z = logits.float()
-    return (z - z.max()).clamp_(min=_LEAST)
+    return (z - z.amax()).clamp_(min=_LEAST)
+
+
+def _second(z: torch.Tensor) -> float:
+    """The second largest, equal to the largest where that comes twice: block by block, a third of ``topk``'s time."""
+    body = len(z) // _BLOCK * _BLOCK
+    if body < 2 * _BLOCK:
+        return float(z.topk(2).values[1])
+    best = z[:body].view(-1, _BLOCK).amax(dim=1).topk(2)
+    at = int(best.indices[0]) * _BLOCK
+    return float(torch.cat([best.values[1:], z[at : at + _BLOCK], z[body:]]).topk(2).values[1])
 
 
 def _margin(z: torch.Tensor, whole: float) -> float:
-    rest = z.clone()
-    rest[int(z.argmax())] = _LEAST
-    return _unit(1.0 - (1.0 - math.exp(float(rest.max()))) / whole)
+    return _unit(1.0 - (1.0 - math.exp(_second(z))) / whole)
 
 
 def _partitions(z: torch.Tensor) -> tuple[list[list[float]], float]:
     """Sums of ``exp(s z)`` for ``s = (1, 2, 4 ...) / theta_max`` and for one and a half times these; and ``sum(z exp z)``.
 
     Twenty softmaxes over a vocabulary would cost a tenth of a step of a small model and more. The terms at ``2 s`` are the
-    squares of those at ``s``, so two exponentials give all sums.
+    squares of those at ``s``, so one exponential gives all sums.
     """
-    out: list[list[float]] = []
-    energy = 0.0
-    for start in (1.0, 1.5):
-        terms = (z * (start / THETA_MAX)).exp_()
-        sums = [float(terms.sum())]
-        for octave in range(OCTAVES if start == 1.0 else OCTAVES - 1):
-            if octave > 0:
-                terms.square_().clamp_(min=_NEGLIGIBLE)
-            if start == 1.0 and octave == 1:
-                energy = float(terms.dot(z))
-            sums.append(float(terms.dot(terms)))
-        out.append(sums)
-    return out, energy
+    quarter = (z / (2 * THETA_MAX)).exp_()
+    once = quarter * quarter
+    rows = [once, quarter.mul_(once)]
+    sums: list[list[torch.Tensor]] = []
+    energy = torch.zeros(())
+    for row, terms in enumerate(rows):
+        sums.append([terms.sum()])
+        for octave in range(1, OCTAVES + 1 - row):
+            sums[row].append(terms.square_().clamp_(min=_NEGLIGIBLE).sum())
+            if (row, octave) == (0, 1):
+                energy = terms.dot(z)
+    flat = torch.stack([energy, *sums[0], *sums[1]]).tolist()
+    return [flat[1 : OCTAVES + 2], flat[OCTAVES + 2 :]], flat[0]
 
 
 def _perturbation(z: torch.Tensor, token: int | None, partitions: list[list[float]]) -> float:
@@ -144,7 +153,7 @@ def _perturbation(z: torch.Tensor, token: int | None, partitions: list[list[floa
     def kept(row: int, octave: int) -> float:
         return math.exp(gap * (1.0, 1.5)[row] * 2.0**octave / THETA_MAX) / partitions[row][octave]
 
-    at_zero = 1.0 / int((z == 0).sum()) if gap == 0.0 else 0.0
+    at_zero = 1.0 / (len(z) - int(torch.count_nonzero(z))) if gap == 0.0 else 0.0
     area = 2.0**-OCTAVES * (kept(0, OCTAVES) + at_zero) / 2
     area += sum(2.0**-octave * (kept(0, octave) + 3 * kept(1, octave)) / 8 for octave in range(OCTAVES))
     return _unit(1.0 - area)
