@@ -214,12 +214,12 @@ async def _serve(
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     telemetry.conditions["serving"] = False
-    await _drain(answerer, Phases(settings.drain_seconds))
+    await drain(answerer, Phases(settings.drain_seconds))
     server.should_exit = True
     await serving
 
 
-async def _drain(answerer: SessionAnswerer, phases: Phases) -> None:
+async def drain(answerer: SessionAnswerer, phases: Phases) -> None:
     """Running answers finish; one that outlasts the budget ends with what is final by then, and says why."""
     with phases.phase("readiness off"):
         answerer.draining = True

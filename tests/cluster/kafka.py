@@ -141,7 +141,8 @@ class ApacheKafka:
 
     def _format(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ports = _three_ports()
+        if not any(self._ports):  # a node that has lost its data is found where it was
+            self._ports = _three_ports()
         properties.write(self.folder, self._ports, self.secure, self._settings)
         users = properties.USERS if self.secure else ()
         scram = [

@@ -16,6 +16,7 @@ from services.common.messages import Mode, Status
 from services.edge_worker.answer import Decision, OnOutage, OutageError
 from services.edge_worker.breaker import Breaker, State
 from services.edge_worker.session import Session
+from services.edge_worker.worker import Observer
 from tests.edge_worker.conftest import Rig, target_law
 
 ALPHA = 1e-6  # false-alarm rate of each statistical test; seeds are fixed
@@ -232,3 +233,68 @@ async def test_a_verdict_after_its_round_was_given_up_is_dropped(rig: Callable[.
     assert session.stats.lost_rounds == 1
     assert tokens[-1].decision is not Decision.UNVERIFIED
     assert bench.client.opens[1].base()[3:] == [t.id for t in tokens if t.decision is Decision.UNVERIFIED]
+
+
+async def test_an_answer_that_is_stopped_ends_with_a_reason_and_what_is_final(rig: Callable[..., Rig]) -> None:
+    bench = rig()
+    session = bench.session(2, gamma=0.0, k=1, max_tokens=50, deadline_seconds=600.0)
+    tokens = []
+    async for token in session:
+        tokens.append(token)
+        if len(tokens) == 3:
+            bench.client.hold = True  # the next round waits
+            asyncio.get_running_loop().call_later(0.05, session.stop, "the worker was shut down")
+    assert len(tokens) >= 3
+    assert Decision.UNVERIFIED not in {t.decision for t in tokens}
+    assert session.stats.finish_reason == "length"
+    assert session.stats.degraded_reason == "the worker was shut down"
+    assert bench.client.cancelled == [bench.client.batches[0].session]
+    assert len(bench.drafter._free) == 64
+    assert bench.worker.breaker.state is State.CLOSED
+
+
+async def test_late_verdicts_are_counted_where_metrics_see_them(rig: Callable[..., Rig]) -> None:
+    late = []
+
+    class Watcher(Observer):
+        def late(self) -> None:
+            late.append(1)
+
+    bench = rig(breaker=Breaker(failures=100), observer=Watcher())
+    bench.client.hold = True
+    session = bench.session(4, gamma=0.0, k=1, max_tokens=4, deadline_seconds=0.05)
+    tokens = []
+    async for token in session:
+        tokens.append(token)
+        if len(tokens) == 1:
+            bench.client.hold = False
+            bench.client.let_go()  # of the round that was given up
+    assert tokens[0].decision is Decision.UNVERIFIED
+    assert sum(late) == session.stats.late_verdicts == 1
+
+
+async def test_one_probe_at_a_time_and_nobody_is_stuck(rig: Callable[..., Rig]) -> None:
+    """Many sessions and a pool that is back after an outage: the breaker lets one ask, then all."""
+    now = [0.0]
+    bench = rig(breaker=Breaker(failures=2, pause_seconds=10.0), clock=lambda: now[0])
+    bench.client.down = "kafka"
+    outage = await asyncio.gather(*(bench.write(seed, gamma=0.0) for seed in range(20)))
+    assert all(len(tokens) == 6 for tokens, _ in outage)
+    assert bench.worker.breaker.state is State.OPEN
+    bench.client.down = ""
+    bench.client.hold = True
+    now[0] = 12.0
+    sessions = [bench.session(seed, gamma=0.0) for seed in range(20)]
+    answers = [asyncio.create_task(_all(session)) for session in sessions]
+    ended = asyncio.as_completed(answers)
+    for _ in range(19):
+        await next(ended)
+    assert len(bench.client.batches) == 1, "more than one probe"
+    bench.client.let_go()
+    bench.client.hold = False
+    await next(ended)
+    assert bench.worker.breaker.cause == "", "it has not closed"
+
+
+async def _all(session: Session) -> int:
+    return len([token async for token in session])
