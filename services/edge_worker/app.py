@@ -203,6 +203,7 @@ async def _serve(
         api_keys=keys,
         readiness=lambda: "draining" if answerer.draining else None,
         registry=telemetry.registry,
+        health=telemetry.health,
         promise=promise,
     )
     app.add_route("/lag", lambda _: JSONResponse(telemetry.lag.summary()), methods=["GET"])

@@ -16,6 +16,7 @@ from openai import OpenAI
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
+from services.common.health import Health
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from tests.http.conftest import MODEL
@@ -45,6 +46,23 @@ async def test_keys(api: Any, tokenizer: Any) -> None:
         foreign = httpx.Headers({b"authorization": "Bearer schlüssel".encode()})
         assert (await raw.get("models", headers=foreign)).status_code == 401
         assert (await raw.get(str(client.base_url).replace("/v1/", "/livez"))).status_code == 200
+
+
+async def test_probes_tell_what_is_stuck_and_which_links_are_up(api: Any, tokenizer: Any) -> None:
+    health = Health(limit_seconds=5.0)
+    stalled = [0.0]
+    health.watch("draft model", lambda: stalled[0])
+    health.notes.update(kafka=True, redis=False)
+    client = await api(says(tokenizer, "x"), health=health)
+    async with raw_http(str(client.base_url).replace("/v1/", "")) as raw:
+        assert (await raw.get("/livez")).json() == {"status": "ok"}
+        ready = await raw.get("/readyz")
+        assert ready.status_code == 200  # it answers without links, too
+        assert ready.json() == {"status": "ready", "links": {"kafka": True, "redis": False}}
+        stalled[0] = 9.0
+        stuck = await raw.get("/livez")
+        assert stuck.status_code == 503
+        assert "draft model" in stuck.json()["causes"]
 
 
 async def test_open_without_keys(api: Any, tokenizer: Any) -> None:

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.common.health import Health
 from services.edge_worker.answer import Answerer
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.bounds import Bounds
@@ -38,6 +39,7 @@ def create_app(
     api_keys: ApiKeys | None = None,
     readiness: Readiness | None = None,
     registry: CollectorRegistry | None = None,
+    health: Health | None = None,
     lifespan: Lifespan | None = None,
     promise: Promise = promise_nothing,
 ) -> FastAPI:
@@ -72,7 +74,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     table = TokenTable(tokenizer, tuple(ends))
     Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds, promise).add_to(app)
-    add_probes(app, readiness, registry)
+    add_probes(app, readiness, registry, health)
     return app
 
 

@@ -10,20 +10,29 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.common.health import Health
+
 Readiness = Callable[[], str | None]  # None: ready, else the reason why not
 
 
-def add_probes(app: FastAPI, readiness: Readiness | None, registry: CollectorRegistry | None) -> None:
-    """``/livez``, ``/readyz`` (503 with the reason while not ready) and, with a registry, ``/metrics``."""
+def add_probes(
+    app: FastAPI, readiness: Readiness | None, registry: CollectorRegistry | None, health: Health | None = None
+) -> None:
+    """``/livez`` (503 with the causes while a part is stuck), ``/readyz`` (503 with the reason while not ready) and, with a
+    registry, ``/metrics``. What ``health`` knows besides is told too, but does not decide: an edge answers without links."""
 
     async def livez(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        causes = health.causes() if health is not None else {}
+        if not causes:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "stuck", "causes": causes}, status_code=503)
 
     async def readyz(_: Request) -> Response:
         reason = readiness() if readiness is not None else None
+        known = {"links": dict(health.notes)} if health is not None else {}
         if reason is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
+            return JSONResponse({"status": "ready", **known})
+        return JSONResponse({"status": "not ready", "reason": reason, **known}, status_code=503)
 
     app.add_route("/livez", livez, methods=["GET"])
     app.add_route("/readyz", readyz, methods=["GET"])
