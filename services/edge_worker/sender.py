@@ -17,8 +17,7 @@ class Sender:
     """``base`` arguments are the committed ids of prompt and answer. Payload bytes are added to ``stats``.
 
     ``opened``: whether a verifier was told of the session; set it to false where its base may have moved on without us:
-    the next
-    round then sends all ids again. A round that cannot be handed over comes back as ``Lost`` on the queue of verdicts.
+    the next round then sends all ids again. A round that cannot be handed over comes back as ``Lost`` on the queue of verdicts.
     """
 
     def __init__(
@@ -36,14 +35,15 @@ class Sender:
         self._session, self._request, self._stats, self._client = session, request, stats, client
         self._tokenizer_hash, self._target = tokenizer_hash, target
         self._generation = 0
-        self._last: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._delivering: asyncio.Task[None] | None = None
 
     def announce(self, base: Sequence[int]) -> None:
         """Publish ``Open`` ahead of the first round, so that the verifier prefills while the device drafts."""
-        self._last = asyncio.create_task(self._open(list(base)))
+        self._announcing = asyncio.create_task(self._announce(list(base)))
 
     def submit(self, flight: Flight, base: Sequence[int]) -> None:
-        """Upload the round in flight, after whatever is still being sent."""
+        """Upload the round in flight. What is still being sent of an earlier one, which was given up, is not waited for."""
         request = self._request
         batch = CandidateBatch(
             session=self._session,
@@ -55,17 +55,24 @@ class Sender:
             want_bonus=flight.want_bonus,
             ttl_ms=max(1, int(request.deadline_seconds * 1000)),
         )
-        self._last = asyncio.create_task(self._deliver(batch, list(base), self._last))
+        if self._delivering is not None:
+            self._delivering.cancel()
+        self._delivering = asyncio.create_task(self._deliver(batch, list(base)))
 
     async def close(self, *, cancel: bool) -> None:
         """Nothing more will be sent; with ``cancel`` the verifiers may forget the session."""
         self._client.release(self._session)
-        if self._last is not None and not self._last.done():
-            self._last.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._last
+        tasks = [task for task in (self._announcing, self._delivering) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if cancel and self.opened:
             self._stats.payload_bytes += await self._client.cancel(Cancel(session=self._session))
+
+    async def _announce(self, base: list[int]) -> None:
+        with suppress(LinkDown):  # the round that needs it opens again and counts the cause
+            await self._open(base)
 
     async def _open(self, base: list[int]) -> None:
         request = self._request
@@ -82,13 +89,12 @@ class Sender:
             generation=self._generation,
         )
         self._generation += 1  # also where it is not known whether it arrived
-        with suppress(LinkDown):  # the round that needs it opens again and counts the cause
-            self._stats.payload_bytes += await self._client.open(message)
-            self.opened = True
+        self._stats.payload_bytes += await self._client.open(message)
+        self.opened = True
 
-    async def _deliver(self, batch: CandidateBatch, base: list[int], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
+    async def _deliver(self, batch: CandidateBatch, base: list[int]) -> None:
+        if self._announcing is not None and not self._announcing.done():
+            await asyncio.wait({self._announcing})
         try:
             if not self.opened:
                 await self._open(base)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.common.messages import Mode, Status
+from services.common.messages import CandidateBatch, Mode, Status
 from services.edge_worker.answer import Decision, OnOutage, OutageError
 from services.edge_worker.breaker import Breaker, State
+from services.edge_worker.fakes import LoopbackClient
 from services.edge_worker.session import Session
 from services.edge_worker.worker import Observer
 from tests.edge_worker.conftest import Rig, target_law
@@ -298,3 +299,25 @@ async def test_one_probe_at_a_time_and_nobody_is_stuck(rig: Callable[..., Rig]) 
 
 async def _all(session: Session) -> int:
     return len([token async for token in session])
+
+
+async def test_a_slow_link_does_not_queue_up_rounds_that_were_given_up(rig: Callable[..., Rig]) -> None:
+    """Each message takes longer than the deadline: what is sent in the end is the last round, not a backlog."""
+
+    class Slow(LoopbackClient):
+        begun = 0
+        sent = 0
+
+        async def submit(self, message: CandidateBatch) -> int:
+            Slow.begun += 1
+            await asyncio.sleep(0.2)
+            Slow.sent += 1
+            return await super().submit(message)
+
+    bench = rig(client=Slow(target_law), breaker=Breaker(failures=100))
+    began = asyncio.get_running_loop().time()
+    tokens, session = await bench.write(3, gamma=0.0, k=1, max_tokens=10, deadline_seconds=0.02)
+    assert {t.decision for t in tokens} == {Decision.UNVERIFIED}
+    assert session.stats.lost_rounds == Slow.begun == 10
+    assert Slow.sent == 0
+    assert asyncio.get_running_loop().time() - began < 2
