@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -16,13 +16,16 @@ from services.verifier.offsets import Offsets
 from services.verifier.pump import Pump
 from services.verifier.sessions import Sessions
 
+GAP_SECONDS = 1.0
 OUTAGE_SECONDS = 1.0  # Redis away: nothing can be stored, so the others of the group are not kept waiting for it
 
 
 class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """What a member does when it loses partitions and gets some. An eager rebalance takes all of them, whoever joins or leaves.
 
-    ``drain_seconds`` bounds how long it keeps the group waiting for work that has begun; what has not is for the next owner.
+    ``drain_seconds`` bounds how long it keeps the group waiting for work that has begun; what has not is for the next owner,
+    but for what is older than something that has: that is finished too (within ``GAP_SECONDS``), or the newer one could not
+    be committed and would be answered twice.
     """
 
     def __init__(
@@ -57,12 +60,17 @@ class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._owned = len(partitions)
         given_up = 0
         try:
-            self._offsets.close(partitions)
-            for session in self._sessions.of(partitions):
-                self._pump.withdraw(session)
-            await self._drained(partitions)
+            until_offset = self._newest_begun(partitions)
+            self._offsets.close(partitions, until_offset)
+            self._withdraw(partitions, until_offset)
+            if not await self._drained(partitions, min(GAP_SECONDS, self._drain_seconds), gaps=True):
+                self._offsets.close(partitions)
+                self._withdraw(partitions, {})
+                await self._drained(partitions, self._drain_seconds, gaps=False)
             await self._commits.commit()
             given_up = await self._sessions.fence(partitions)
+        except Exception:  # noqa: BLE001 - aiokafka would swallow it: what is not committed is delivered again
+            self._log.exception("handing partitions over failed")
         finally:
             self._offsets.forget(partitions)
             self._metrics.partitions.set(0)
@@ -89,14 +97,29 @@ class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._owned = 0
         self._metrics.partitions.set(0)
 
-    async def _drained(self, partitions: Collection[int]) -> None:
-        """Wait for the work that has begun; not for Redis, while that is away."""
+    def _newest_begun(self, partitions: Collection[int]) -> dict[int, int]:
+        """Each partition's last offset that has its effect already or cannot be withdrawn any more."""
+        waiting: dict[int, list[int]] = {p: [] for p in partitions}
+        for ticket, session in self._sessions.heads(partitions):
+            if self._pump.waits(session):
+                waiting[ticket.ledger.partition].append(ticket.offset)
+        return {p: self._offsets.newest(p, offsets) for p, offsets in waiting.items()}
+
+    def _withdraw(self, partitions: Collection[int], until_offset: Mapping[int, int]) -> None:
+        """Take back the rounds that wait, but for those up to ``until_offset`` of their partition."""
+        for ticket, session in self._sessions.heads(partitions):
+            if ticket.offset > until_offset.get(ticket.ledger.partition, -1):
+                self._pump.withdraw(session)
+
+    async def _drained(self, partitions: Collection[int], seconds: float, *, gaps: bool) -> bool:
+        """Whether what has begun (with ``gaps``: and what is older) ended in time. Redis, while away, is not waited for."""
         seen = time.monotonic()
 
         def enough() -> bool:
             nonlocal seen
             if self._redis.up:
                 seen = time.monotonic()
-            return not self._offsets.running(partitions) or time.monotonic() - seen > OUTAGE_SECONDS
+            left = self._offsets.running(partitions) or (gaps and self._offsets.gaps(partitions))
+            return not left or time.monotonic() - seen > OUTAGE_SECONDS
 
-        await until(enough, self._drain_seconds)
+        return await until(enough, seconds)

@@ -1,13 +1,14 @@
 """Which offset of each partition may be committed: the end of the longest run of finished messages. Pure, no I/O.
 
 A message is finished when its effect is stored. On revocation a partition is first *closed* (nothing new starts), then
-drained, committed, and only then *forgotten*; a late ``finish`` of a forgotten partition changes nothing.
+drained, committed, and only then *forgotten*; a late ``finish`` of a forgotten partition changes nothing. What is older than
+a message that has its effect is a *gap*: as long as it is open, the newer one cannot be committed and would be delivered again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -28,8 +29,9 @@ class Ledger:
     done: set[int] = field(default_factory=set)
     last: int = -1
     sizes: dict[int, int] = field(default_factory=dict)  # bytes of the messages that are not finished
-    running: int = 0
+    running: set[int] = field(default_factory=set)
     closed: bool = False
+    until: int = -1  # of a closed one: up to this offset work may still start, to close gaps
     next_offset: int | None = None  # what to commit: one past the last of the finished run
     committed: int | None = None
 
@@ -56,21 +58,21 @@ class Offsets:
     @staticmethod
     def start(ticket: Ticket) -> bool:
         """May work on it begin? ``finish`` or ``abandon`` must follow if so."""
-        if ticket.ledger.closed:
+        if ticket.ledger.closed and ticket.offset > ticket.ledger.until:
             return False
-        ticket.ledger.running += 1
+        ticket.ledger.running.add(ticket.offset)
         return True
 
     @staticmethod
     def abandon(ticket: Ticket) -> None:
         """Work ended without an effect: the message will be delivered again to whoever owns the partition then."""
-        ticket.ledger.running -= 1
+        ticket.ledger.running.discard(ticket.offset)
 
     @staticmethod
     def finish(ticket: Ticket) -> None:
         """The effect of the message is stored."""
         ledger = ticket.ledger
-        ledger.running -= 1
+        ledger.running.discard(ticket.offset)
         ledger.done.add(ticket.offset)
         ledger.sizes.pop(ticket.offset, None)
         while ledger.delivered and ledger.delivered[0] in ledger.done:
@@ -78,15 +80,26 @@ class Offsets:
             ledger.done.discard(offset)
             ledger.next_offset = offset + 1
 
-    def close(self, partitions: Collection[int]) -> None:
-        """Nothing new starts on these partitions."""
+    def close(self, partitions: Collection[int], until: Mapping[int, int] | None = None) -> None:
+        """Nothing new starts on these partitions, but for messages up to the offset that ``until`` has for them."""
         for partition in partitions:
             if partition in self._ledgers:
-                self._ledgers[partition].closed = True
+                ledger = self._ledgers[partition]
+                ledger.closed, ledger.until = True, (until or {}).get(partition, -1)
+
+    def newest(self, partition: int, leaving_out: Collection[int]) -> int:
+        """The last offset that is finished or being worked on, ``leaving_out`` some; -1 where there is none."""
+        ledger = self._ledgers.get(partition, Ledger(partition))
+        return max((ledger.done | ledger.running).difference(leaving_out), default=-1)
+
+    def gaps(self, partitions: Collection[int]) -> int:
+        """Messages of closed partitions that may still start or are being worked on, up to their last offset to close."""
+        found = [ledger for p, ledger in self._ledgers.items() if p in partitions and ledger.closed]
+        return sum(offset <= ledger.until and offset not in ledger.done for ledger in found for offset in ledger.delivered)
 
     def running(self, partitions: Collection[int]) -> int:
         """Messages of these partitions that are being worked on."""
-        return sum(ledger.running for p, ledger in self._ledgers.items() if p in partitions)
+        return sum(len(ledger.running) for p, ledger in self._ledgers.items() if p in partitions)
 
     def forget(self, partitions: Collection[int]) -> None:
         """These partitions belong to somebody else."""
@@ -115,7 +128,7 @@ class Offsets:
     @property
     def queued(self) -> int:
         """Messages read on which no work has begun."""
-        return self.unfinished - sum(ledger.running for ledger in self._ledgers.values())
+        return self.unfinished - sum(len(ledger.running) for ledger in self._ledgers.values())
 
     @property
     def unfinished_bytes(self) -> int:

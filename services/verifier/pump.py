@@ -67,6 +67,10 @@ class Pump:
         self._released.append(session)
         self._wake.set()
 
+    def waits(self, session: bytes) -> bool:
+        """Whether a round of the session waits for its pass: it could still be withdrawn."""
+        return self._scheduler.has_round(session)
+
     def withdraw(self, session: bytes) -> None:
         """Take the session's round back, unless its pass has begun; who waits for it gets ``WithdrawnError``."""
         self._withdraw(session)

@@ -98,6 +98,9 @@ class Scheduler:
         if len(self._prompts) > self.limits.prompts:
             del self._prompts[next(iter(self._prompts))]
 
+    def has_round(self, session: bytes) -> bool:
+        return session in self._rounds
+
     def discard(self, session: bytes) -> Round | None:
         """Forget what the session has queued; returns its round, if it had one."""
         self._prompts.pop(session, None)

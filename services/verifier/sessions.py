@@ -69,6 +69,12 @@ class Sessions:
         if Offsets.start(ticket):
             self._spawn(self._set_aside(letter, ticket, reason), letter.partition)
 
+    def heads(self, partitions: Collection[int]) -> list[tuple[Ticket, bytes]]:
+        """The message at hand of each session of these partitions, and the session."""
+        return [
+            (queue[0].ticket, key) for key, queue in self._queues.items() if queue and queue[0].letter.partition in partitions
+        ]
+
     def of(self, partitions: Collection[int]) -> list[bytes]:
         """Sessions with messages of these partitions."""
         return [key for key, queue in self._queues.items() if any(a.letter.partition in partitions for a in queue)]

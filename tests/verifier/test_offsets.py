@@ -49,6 +49,25 @@ def test_a_closed_partition_starts_nothing_but_finishes_what_runs() -> None:
     assert offsets.to_commit() == {0: 1}
 
 
+def test_gaps_before_what_has_begun_may_be_closed_and_nothing_else() -> None:
+    offsets = Offsets()
+    waiting, queued, begun, later = (offsets.deliver(0, n) for n in (3, 4, 5, 6))
+    assert Offsets.start(waiting)
+    assert Offsets.start(begun)
+    assert offsets.newest(0, [3]) == 5
+    assert offsets.newest(0, [3, 5]) == -1
+    offsets.close([0], {0: offsets.newest(0, [])})
+    assert not Offsets.start(later)
+    assert Offsets.start(queued)
+    assert offsets.gaps([0]) == 3
+    Offsets.finish(begun)
+    assert offsets.newest(0, [3, 4]) == 5
+    Offsets.finish(queued)
+    assert (offsets.gaps([0]), offsets.to_commit()) == (1, {})
+    Offsets.finish(waiting)
+    assert (offsets.gaps([0]), offsets.to_commit()) == (0, {0: 6})
+
+
 def test_an_earlier_assignment_cannot_touch_a_later_one() -> None:
     offsets = Offsets()
     old = offsets.deliver(0, 7)
