@@ -148,6 +148,7 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     held = producer._message_accumulator
     batches = [*held._pending_batches, *(batch for queue in held._batches.values() for batch in queue)]
     held.fail_all(KafkaError("given up"))
+    held._pending_batches.update(batches)  # aiokafka takes each out that had been sent once, also those it had put back
     for batch in batches:
         batch._drain_waiter.exception()  # nobody waits for it: else asyncio complains that it was never looked at
     await settled(producer.client.close(), STOP_SECONDS)
