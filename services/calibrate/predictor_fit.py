@@ -13,8 +13,8 @@ import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from services.calibrate.predictor import NAME, Predictor, damage_at, expand, log_odds, sigmoid
 from services.calibrate.trace import Columns
+from services.common.calibration.predictor import NAME, Predictor, damage_at, expand, log_odds, sigmoid
 from services.common.rng import Floats
 
 SHARES = (0.4, 0.5, 0.6, 0.7)

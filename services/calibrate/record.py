@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from services.calibrate.files import Policy
 from services.calibrate.journal import Journal
 from services.calibrate.trace import Answer, Token
+from services.common.calibration.files import Policy
 from services.common.messages import Mode, Verdict
 from services.common.rng import Purpose, key
 from services.common.sampling import Sampling

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from services.calibrate.predictor import NAME, damage_at
 from services.calibrate.predictor_fit import scores
 from services.calibrate.risk_control import largest_risk
 from services.calibrate.run import Outcome
+from services.common.calibration.predictor import NAME, damage_at
 from services.common.rng import Floats
 
 BINS = 20

@@ -13,13 +13,13 @@ import numpy as np
 
 from services.calibrate import line as lines
 from services.calibrate import predictor_fit, risk_control
-from services.calibrate.files import Calibration, LineNumbers, Method, Model, Policy, Range, Threshold, text_hash
 from services.calibrate.journal import Header, Journal
 from services.calibrate.line import Line
-from services.calibrate.predictor import NAME
 from services.calibrate.record import Job, Judge, Recorder, Score, SignallingDrafter, record
 from services.calibrate.splits import Split, split
 from services.calibrate.trace import Answer, Columns
+from services.common.calibration.files import Calibration, LineNumbers, Method, Model, Policy, Range, Threshold, text_hash
+from services.common.calibration.predictor import NAME
 from services.common.rng import Floats
 from services.common.sampling import Sampling
 

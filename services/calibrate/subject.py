@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.calibrate.files import Model, text_hash
 from services.calibrate.pair import PairDrafter, PairJudge, chat_ids
 from services.calibrate.run import Subject
+from services.common.calibration.files import Model, text_hash
 from services.common.lm import loading, presets
 from services.common.lm.errors import ModelError
 from services.common.lm.loading import LoadedModel

@@ -59,8 +59,8 @@ def command(
     signal = _signal(signal)
     presets.preset(pair)
     texts = prompt_files.read(prompts)[:limit]
-    from services.calibrate import files
     from services.calibrate.run import Plan
+    from services.common.calibration import files
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.edge_worker.settings import EdgeSettings
@@ -101,7 +101,7 @@ def _check_extra() -> None:
 
 
 def _signal(name: str) -> str:
-    from services.calibrate.predictor import NAME
+    from services.common.calibration.predictor import NAME
     from services.edge_worker.signals import Signal
 
     noisy = Signal.TEMPERATURE_PERTURBATION_SAMPLED  # there for comparison only

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.calibrate import files
-from services.calibrate.files import Asked, Calibration, CalibrationError
-from services.calibrate.predictor import NAME, Predictor
+from services.common.calibration import files
+from services.common.calibration.files import Asked, Calibration, CalibrationError
+from services.common.calibration.predictor import NAME, Predictor
 from services.common.lm import presets
 from services.common.settings import ConfigError
 from services.edge_worker.answer import AnswerRequest

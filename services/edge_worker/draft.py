@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from services.calibrate.predictor import Predictor
+from services.common.calibration.predictor import Predictor
 from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
 from services.common.progress import Progress

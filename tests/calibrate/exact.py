@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from services.calibrate.files import Model, Policy
 from services.calibrate.record import Recorder
 from services.calibrate.run import Plan, Subject
+from services.common.calibration.files import Model, Policy
 from services.common.rng import Floats
 from services.common.sampling import Sampling
 from services.edge_worker.draft import Step, StepRequest

@@ -12,10 +12,10 @@ from scipy import stats
 
 from services.calibrate import line, predictor_fit, risk_control
 from services.calibrate.journal import Journal, JournalError
-from services.calibrate.predictor import Predictor, damage_at
 from services.calibrate.run import grid_of, losses_of
 from services.calibrate.splits import split
 from services.calibrate.trace import Answer, Columns, Token
+from services.common.calibration.predictor import Predictor, damage_at
 
 
 def token(audit: float, *, flagged: bool = False, u: float = 0.5) -> Token:

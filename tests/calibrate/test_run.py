@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from services.calibrate import files
 from services.calibrate.journal import JournalError
 from services.calibrate.report import page
 from services.calibrate.run import Outcome, calibrate
+from services.common.calibration import files
 from services.common.sampling import Sampling
 from tests.calibrate import exact
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.calibrate import files
+from services.common.calibration import files
 
 PROMPTS = ["Name a colour.", "What is 7 + 5?", "Who wrote Hamlet?", "Say hello.", "Name a season.", "What is a noun?"]
 

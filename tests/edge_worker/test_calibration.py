@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.calibrate import files
-from services.calibrate.predictor import Predictor
+from services.common.calibration import files
+from services.common.calibration.predictor import Predictor
 from services.common.lm.engine import CausalEngine
 from services.common.messages import Mode
 from services.common.sampling import Sampling

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.calibrate.files import NO_GUARANTEE
+from services.common.calibration.files import NO_GUARANTEE
 from services.common.sampling import Sampling
 from services.edge_worker.answer import Answerer, AnswerRequest
 from services.edge_worker.http import asking

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from services.calibrate.files import NO_GUARANTEE
+from services.common.calibration.files import NO_GUARANTEE
 from services.edge_worker.answer import AnswerStats, Decision
 from services.edge_worker.http.detokenise import TokenTable
 from services.edge_worker.http.knobs import Knobs

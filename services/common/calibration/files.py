@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.calibrate.predictor import Predictor
+from services.common.calibration.predictor import Predictor
 from services.common.sampling import Sampling
 
 NO_GUARANTEE = "none"
