@@ -25,7 +25,7 @@ from tests.chaos import expectations, hostile, kills, outages, real_model, scali
 from tests.chaos.brokers import Apache, Embedded
 from tests.chaos.children import Children
 from tests.chaos.redis_node import RedisNode
-from tests.chaos.results import PRODUCTION, Figures, Results
+from tests.chaos.results import PRODUCTION, Figures, Results, rounded
 from tests.chaos.scale import FULL, SMALL, Scale
 from tests.chaos.site import Site
 from tests.cluster.jars import Unavailable
@@ -52,7 +52,7 @@ class Programme:
         figures = await work()
         failures = expected(figures)
         self.results.add(name, figures, failures)
-        self.say(f"{figures}")
+        self.say(f"{rounded(figures)}")
         self.say("as expected" if not failures else f"NOT AS EXPECTED: {'; '.join(failures)}")
 
 

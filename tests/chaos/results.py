@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,16 +61,27 @@ class Results:
             "stalled_partitions": len(behind) + sum(len(f.stalled_partitions) for f in hostile),
             "outages": len(outages),
             "outage_answers_failed": sum(f.answers_failed for f in outages),
-            "unverified_share": production.unverified_share if isinstance(production, KillFigures) else None,
+            "unverified_share": round(production.unverified_share, 4) if isinstance(production, KillFigures) else None,
             "soak_seconds": sum(f.seconds for f in soaks),
             "leaks": sum(len(f.leaks) for f in soaks),
-            "details": {name: asdict(f) for name, f in self.parts.items()},
+            "details": {name: rounded(f) for name, f in self.parts.items()},
             "failures": self.failures,
             "machine": machine(),
         }
 
     def _of(self, kind: type[F]) -> list[F]:
         return [f for f in self.parts.values() if isinstance(f, kind)]
+
+
+def rounded(value: Any) -> Any:
+    """The same with four digits that count; a dataclass becomes a mapping."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return rounded(asdict(value))
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def machine() -> dict[str, object]:

@@ -27,7 +27,8 @@ FREEZE_SECONDS = 3.0  # above the session timeout: who is thawed is a zombie
 CALM_SECONDS = (1.0, 5.0)  # between two faults
 SLOTS = 16  # fewer than answers at a time: eviction is part of it
 MEMORY_MB = 24.0  # of growth from the first to the last quarter that is still flat
-HANDLES = 8  # more files or connections at the end than at the start that are no leak
+REDIS_CONNECTIONS = 8  # of a verifier at most; it opens them as it needs them
+HANDLES = REDIS_CONNECTIONS + 4  # more files and connections at the end than at the start that are no leak
 SETTLE_SECONDS = 5.0
 
 
@@ -77,7 +78,10 @@ async def run(site: Site, scale: SoakScale) -> SoakFigures:
     clock = asyncio.get_running_loop().time
     tasks = len(asyncio.all_tasks())
     draw, account, faults = random.Random(scale.seed), _Account(), Counter[str]()
-    async with site.redis.client() as redis, site.pool(SYNTHETIC_PASS_MS=30, SLOTS=SLOTS) as pool:
+    async with (
+        site.redis.client() as redis,
+        site.pool(SYNTHETIC_PASS_MS=30, SLOTS=SLOTS, REDIS_CONNECTIONS=REDIS_CONNECTIONS) as pool,
+    ):
         await pool.grow(VERIFIERS)
         veteran = pool.members[0]
         habits = Habits(deadline=DEADLINE_SECONDS, draft=DRAFT_SECONDS)
