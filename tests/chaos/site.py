@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ class Site:
     @asynccontextmanager
     async def pool(self, *, redis_url: str = "", session_timeout_ms: int = 0, **more: object) -> AsyncIterator[Pool]:
         settings = self.settings(redis_url or self.redis.url, session_timeout_ms or self.short_session_ms, **more)
-        pool = Pool(self.children, settings, self.broker.partitions)
+        pool = Pool(self.children, {**settings, **(environment or {})}, self.broker.partitions)
         try:
             yield pool
         finally:
