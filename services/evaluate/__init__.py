@@ -1,0 +1,1 @@
+"""`sluice evaluate`: the methods side by side on the same prompts."""

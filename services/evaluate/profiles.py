@@ -1,0 +1,79 @@
+"""Links, devices and servers out of data files: those that come along, or the user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.evaluate.link import Link
+
+FOLDER = Path(__file__).parent / "profiles"
+
+
+class ProfileError(ValueError):
+    """``str`` is one line that says what is wrong and what to do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    note: str = ""
+
+
+class Device(_Part):
+    """``step_seconds``: one drafting step with the gate. Watts of the whole device: drafting, waiting, sending, receiving."""
+
+    step_seconds: float = Field(gt=0)
+    draft_watts: float = Field(ge=0)
+    idle_watts: float = Field(ge=0)
+    transmit_watts: float = Field(ge=0)
+    receive_watts: float = Field(ge=0)
+
+
+class Server(_Part):
+    """A pass takes ``pass_seconds`` and ``token_seconds`` for each token fed; ``sessions_per_pass`` share the first."""
+
+    pass_seconds: float = Field(ge=0)
+    token_seconds: float = Field(ge=0)
+    watts: float = Field(ge=0)
+    sessions_per_pass: float = Field(default=1.0, ge=1)
+    queue_seconds: float = Field(default=0.0, ge=0)
+
+    def seconds(self, fed: int) -> float:
+        """A pass over ``fed`` tokens, as the session sees it, without the queue."""
+        return self.pass_seconds + self.token_seconds * fed
+
+    def joules(self, passes: int, fed: int) -> float:
+        """A session's share of ``passes`` passes over ``fed`` tokens in all."""
+        return self.watts * (passes * self.pass_seconds / self.sessions_per_pass + self.token_seconds * fed)
+
+
+Profile = TypeVar("Profile", Link, Device, Server)
+
+
+def load(kind: type[Profile], wanted: str) -> Profile:
+    """``wanted``: a name in the files that come along, ``FILE.toml`` (its first entry) or ``FILE.toml:NAME``."""
+    table = kind.__name__.lower()
+    file, name = FOLDER / f"{table}s.toml", wanted
+    if ".toml" in wanted:
+        text, _, rest = wanted.rpartition(".toml")
+        file, name = Path(text + ".toml"), rest.removeprefix(":")
+    try:
+        entries = tomllib.loads(file.read_text()).get(table, [])
+        found = [kind.model_validate(entry) for entry in entries]
+    except OSError as error:
+        raise ProfileError(f"{file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProfileError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ProfileError(f"{file} is no TOML file with [[{table}]] entries") from error
+    for profile in found:
+        if name in ("", profile.name):
+            return profile
+    known = ", ".join(p.name for p in found) or "none"
+    raise ProfileError(f"there is no {table} {name!r} in {file.name}: choose one of {known}, or name a TOML file of your own")

@@ -1,0 +1,177 @@
+"""One evaluation: every prompt through every method, recorded as it goes, then the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from services.common.calibration.files import text_hash
+from services.common.journal import Header, Lines
+from services.evaluate import methods, modelled, similarity, summary
+from services.evaluate.methods import Calibrated, Knobs, Method
+from services.evaluate.modelled import World
+from services.evaluate.similarity import Likeness, Sentences
+from services.evaluate.subject import Subject
+from services.evaluate.summary import Figures, Row
+from services.evaluate.tasks import Task, correct
+from services.evaluate.trace import Record
+from services.evaluate.write import Asked, alone, remote, write
+
+Tell = Callable[[str, int, int], None]  # what is being done, answers done, answers in all
+Key = tuple[str, int]  # method, prompt
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked. ``work``: folder of the record."""
+
+    work: Path
+    methods: Sequence[Method]
+    tasks: Sequence[Task]
+    asked: Asked
+    knobs: Knobs
+    world: World
+    calibrated: dict[float | None, Calibrated]  # by alpha; None: where the method names none
+    threads: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``figures`` by method, in the order that was asked for."""
+
+    plan: Plan
+    subject: dict[str, Any]
+    figures: dict[str, Figures]
+    rand_rate: float | None
+
+    def summary(self) -> dict[str, Any]:
+        """For ``--json``."""
+        plan = self.plan
+        return {
+            "methods": {name: summary.to_json(found) for name, found in self.figures.items()},
+            **self.subject,
+            "prompts": len(plan.tasks),
+            "prompts_with_an_answer": sum(t.markable for t in plan.tasks),
+            "max_tokens": plan.asked.max_tokens,
+            "seed": plan.asked.seed,
+            "sampling": plan.asked.sampling.model_dump(),
+            "knobs": asdict(plan.knobs),
+            "rand_rate": self.rand_rate,
+            "link": plan.world.link.model_dump(),
+            "device": plan.world.device.model_dump(),
+            "server": plan.world.server.model_dump(),
+            "deadline_seconds": plan.world.deadline_seconds,
+            "threads": plan.threads,
+        }
+
+
+class Journal(Lines[Key, Record]):
+    """Records by method and prompt."""
+
+    command = "sluice evaluate"
+
+    def key(self, value: Record) -> Key:
+        return value.method, value.prompt
+
+    def to_json(self, value: Record) -> Any:
+        return value.to_json()
+
+    def from_json(self, raw: Any) -> Record:
+        return Record.from_json(raw)
+
+
+async def evaluate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
+    """Raises ``ValueError`` with one line where records or methods do not allow it."""
+    with Journal(plan.work / "answers.jsonl", _header(subject, plan)) as journal:
+        rate = await _Run(subject, plan, journal, tell).run()
+        records = dict(journal.found)
+    rows = _rows(records, plan, tell)
+    missing = "" if similarity.folder() else similarity.MISSING
+    figures = summary.summarise(rows, seed=plan.asked.seed, no_likeness=missing)
+    about = {"draft": subject.draft.model_dump(), "target": subject.target.model_dump(), "tokenizer": subject.tokenizer_hash}
+    return Outcome(plan, about, figures, rate)
+
+
+class _Run:
+    """Prompts one after the other, all methods of each: what slows the machine for a while slows them all. Random gating comes
+    last, since its rate is that of another method."""
+
+    def __init__(self, subject: Subject, plan: Plan, journal: Journal, tell: Tell) -> None:
+        self._subject, self._plan, self._journal, self._tell = subject, plan, journal, tell
+        self._total, self._done = len(plan.tasks) * len(plan.methods), 0
+
+    async def run(self) -> float | None:
+        """The rate of random gating, where it was asked for without one."""
+        late = [m for m in self._plan.methods if m.label == "rand-hlm"]
+        await self._all([m for m in self._plan.methods if m not in late], None)
+        if not late:
+            return None
+        records = [self._journal.found[("u-hlm", n)] for n in range(len(self._plan.tasks))]
+        rate = round(sum(r.judged for r in records) / max(1, sum(r.answered - r.bonus for r in records)), 6)
+        await self._all(late, rate)
+        return rate
+
+    async def _all(self, wanted: Sequence[Method], rate: float | None) -> None:
+        for prompt in range(len(self._plan.tasks)):
+            for method in wanted:
+                if (method.label, prompt) not in self._journal.found:
+                    record = await self._write(method, prompt, rate)
+                    self._journal.add(replace(record, correct=correct(self._plan.tasks[prompt], record.text)))
+                    await asyncio.sleep(0)  # an interrupt is noticed between answers
+                self._done += 1
+                self._tell("answers", self._done, self._total)
+
+    async def _write(self, method: Method, prompt: int, rate: float | None) -> Record:
+        plan = self._plan
+        if method.name == "llm":
+            return alone(self._subject, plan.asked, prompt)
+        if method.name == "remote-llm":
+            return remote(self._subject, plan.asked, self._journal.found[("llm", prompt)])
+        return await write(self._subject, plan.asked, prompt, method.label, rule_of(method, plan, rate))
+
+
+def rule_of(method: Method, plan: Plan, rate: float | None = None) -> methods.Rule:
+    """How ``method`` writes."""
+    return methods.rule(method, plan.knobs, plan.calibrated.get(method.value), rate)
+
+
+def _rows(records: dict[Key, Record], plan: Plan, tell: Tell) -> dict[str, list[Row]]:
+    path = similarity.folder()
+    sentences = Sentences(path) if path else None
+    rows: dict[str, list[Row]] = {}
+    for number, method in enumerate(plan.methods, 1):
+        patient = method.name in methods.ALONE or rule_of(method, plan, 0.0).patient
+        rows[method.label] = [_row(records, method.label, n, plan, patient, sentences) for n in range(len(plan.tasks))]
+        tell("figures", number, len(plan.methods))
+    return rows
+
+
+def _row(records: dict[Key, Record], label: str, prompt: int, plan: Plan, patient: bool, sentences: Sentences | None) -> Row:
+    record = records[(label, prompt)]
+    likeness: Likeness | None = None
+    if sentences is not None:
+        likeness = sentences.likeness(record.text, records[("llm", prompt)].text)
+    return Row(record, modelled.run(record, plan.world, patient=patient, seed=plan.asked.seed), likeness)
+
+
+def _header(subject: Subject, plan: Plan) -> Header:
+    """What the text of an answer depends on; methods, link and profiles are free to change between runs."""
+    calibrated = {str(alpha): text_hash(repr(found)) for alpha, found in plan.calibrated.items()}
+    return {
+        "record": "evaluation",
+        "draft": subject.draft.model_dump(),
+        "target": subject.target.model_dump(),
+        "tokenizer": subject.tokenizer_hash,
+        "template": subject.template_hash,
+        "prompts": text_hash(json.dumps([asdict(task) for task in plan.tasks])),
+        "sampling": plan.asked.sampling.model_dump(),
+        "max_tokens": plan.asked.max_tokens,
+        "seed": plan.asked.seed,
+        "knobs": asdict(plan.knobs),
+        "calibration": calibrated,
+        "threads": plan.threads,
+    }

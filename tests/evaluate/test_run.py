@@ -1,0 +1,103 @@
+"""`sluice evaluate` from the command line to its report, on the synthetic pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.errors import CommandError
+from services.cli.main import app
+from services.common.synthetic import DRAFT_NOISE
+from services.evaluate.summary import SOURCES
+
+METHODS = "llm,remote-llm,slm,hlm,rand-hlm,u-hlm,ui-hlm,lossless,fixed-k,u-hlm@1"
+COMMAND = ["evaluate", "--draft", "synthetic", "--target", "synthetic", "--signal", "one_minus_max", "--tau", "0.5"]
+SIZE = ["--limit", "8", "--max-tokens", "16", "--threads", "1", "--methods", METHODS]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, [*COMMAND, *SIZE, *arguments])
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def test_all_methods_on_the_same_prompts(tmp_path: Path) -> None:
+    work, page = tmp_path / "work", tmp_path / "out" / "report.md"
+    found = json.loads(run("--work", str(work), "--report", str(page), "--json"))
+    figures = found["methods"]
+    assert list(figures) == METHODS.split(",")
+
+    def value(method: str, name: str) -> float:
+        figure = figures[method][name]
+        assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9
+        return float(figure["value"])
+
+    for method in figures.values():
+        assert list(method) == list(SOURCES)
+    # who asks about what
+    assert value("hlm", "upload_rate_of_drafted") == value("fixed-k", "upload_rate_of_drafted") == 1.0
+    assert value("slm", "upload_rate") == value("slm", "uplink_bytes_per_token") == value("slm", "llm_passes_per_token") == 0.0
+    assert 0.0 < value("u-hlm", "upload_rate_of_drafted") < 1.0
+    assert value("rand-hlm", "upload_rate_of_drafted") == pytest.approx(value("u-hlm", "upload_rate_of_drafted"), abs=0.12)
+    assert value("ui-hlm", "upload_rate") < value("u-hlm", "upload_rate")
+    # damage: none where all is judged; skipping all, the total variation of the two laws
+    for method in ("llm", "remote-llm", "hlm", "lossless", "fixed-k"):
+        assert value(method, "damage") == 0.0
+    assert value("slm", "damage") == pytest.approx(DRAFT_NOISE, abs=0.1)
+    assert value("u-hlm", "damage") < value("slm", "damage")
+    assert value("u-hlm@1", "damage") == value("slm", "damage")  # the same tokens, since the same draws
+    # costs
+    assert value("llm", "llm_passes_per_token") == 1.0
+    assert value("fixed-k", "llm_passes_per_token") < value("hlm", "llm_passes_per_token") < 1.0
+    assert value("remote-llm", "uplink_bytes_per_token") < value("u-hlm", "uplink_bytes_per_token")
+    assert value("llm", "energy_relative_to_llm") == value("hlm", "energy_relative_to_hlm") == 1.0
+    assert value("slm", "radio_joules_per_token") == 0.0
+    assert value("remote-llm", "server_joules_per_token") == pytest.approx(value("llm", "server_joules_per_token"))
+    _the_report(page, found)
+    _goes_on(work, found)
+
+
+def _the_report(page: Path, found: dict[str, object]) -> None:
+    text = page.read_text()
+    assert "| upload rate |" in text
+    assert "Modelled" in text
+    for plot in ("report-quality-upload.png", "report-energy-quality.png"):
+        assert plot in text
+        assert (page.parent / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def _goes_on(work: Path, found: dict[str, object]) -> None:
+    """A record that was cut off is completed; what was counted does not change, and the table is printed."""
+    file = work / "answers.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:30]) + lines[30][:20])
+    again = json.loads(run("--work", str(work), "--json"))
+    methods, before = again["methods"], found["methods"]
+    assert isinstance(before, dict)
+    for name, figures in methods.items():
+        for key, figure in figures.items():
+            assert key == "tokens_per_second" or figure == before[name][key]
+    assert "J/token" in run("--work", str(work))
+    with pytest.raises(CommandError, match="other knobs"):
+        run("--work", str(work), "--k", "3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "llm,answer-level"], "unknown method"),
+        (["--methods", "calibrated"], "needs --calibration"),
+        (["--link", "moon"], "there is no link 'moon'"),
+        (["--signal", "entropy"], "know one signal"),
+        (["--importance", "none"], "choose received or binding"),
+        (["--prompts", "missing.jsonl"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=says) as caught:
+        run("--work", str(tmp_path), *arguments)
+    assert "\n" not in str(caught.value)
