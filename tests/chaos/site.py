@@ -59,7 +59,10 @@ class Site:
         return {f"SLUICE_VERIFIER_{name}": str(value) for name, value in values.items()}
 
     @asynccontextmanager
-    async def pool(self, *, redis_url: str = "", session_timeout_ms: int = 0, **more: object) -> AsyncIterator[Pool]:
+    async def pool(
+        self, *, redis_url: str = "", session_timeout_ms: int = 0, environment: Mapping[str, str] | None = None, **more: object
+    ) -> AsyncIterator[Pool]:
+        """``more``: settings of the verifiers; ``environment``: other variables of theirs."""
         settings = self.settings(redis_url or self.redis.url, session_timeout_ms or self.short_session_ms, **more)
         pool = Pool(self.children, {**settings, **(environment or {})}, self.broker.partitions)
         try:

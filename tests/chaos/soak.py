@@ -83,7 +83,7 @@ async def run(site: Site, scale: SoakScale) -> SoakFigures:
     draw, account, faults = random.Random(scale.seed), _Account(), Counter[str]()
     async with (
         site.redis.client() as redis,
-        site.pool(SYNTHETIC_PASS_MS=30, SLOTS=SLOTS, REDIS_CONNECTIONS=REDIS_CONNECTIONS) as pool,
+        _pool(site) as pool,
     ):
         await pool.grow(VERIFIERS)
         veteran = pool.members[0]
