@@ -69,7 +69,7 @@ def command(
 
     try:
         chosen = known.parse(methods)
-        knobs = _knobs(signal, tau, importance, k, length)
+        knobs = _knobs(signal, tau, importance, importance_layer, k, length)
         calibrated = _calibrated(calibration, alpha, [m.value for m in chosen if m.name == "calibrated"])
         world = World(
             profiles.load(Link, link),
@@ -86,7 +86,7 @@ def command(
             calibrated=calibrated,
             threads=threads or usable_cores(),
         )
-        outcome = _run(plan, draft, target, importance_layer, calibration)
+        outcome = _run(plan, draft, target, calibration)
         if report is not None:
             from services.evaluate import report as reports
 
@@ -106,7 +106,7 @@ def _tasks(prompts: Path | None, limit: int | None, seed: int) -> list[Task]:
     return tasks.generated(limit or TASKS, seed) if prompts is None else tasks.read(prompts)[:limit]
 
 
-def _knobs(signal: str, tau: float | None, importance: str, k: int, length: int) -> Knobs:
+def _knobs(signal: str, tau: float | None, importance: str, layer: int | None, k: int, length: int) -> Knobs:
     from services.edge_worker.settings import EdgeSettings
     from services.edge_worker.signals import SAFE_TAU, Importance, Signal
     from services.evaluate.methods import Knobs
@@ -122,6 +122,7 @@ def _knobs(signal: str, tau: float | None, importance: str, k: int, length: int)
         importance=Importance(importance),
         quantile=fields["importance_quantile"].default,
         window=fields["importance_window"].default,
+        layer=layer,
         k=k,
         length=length,
         span_tokens=fields["span_tokens"].default,
@@ -150,13 +151,14 @@ def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | Non
 
     def at(a: float) -> Calibrated:
         predictor = found.predictor if one is None else None
-        return Calibrated(a, one, predictor, found.tau(a), policy.k, Importance(policy.importance))
+        limits = (policy.k, policy.span_tokens, policy.wait_tokens, policy.risk)
+        return Calibrated(a, one, predictor, found.tau(a), Importance(policy.importance), *limits)
 
     default = alpha if alpha is not None else found.thresholds[0].alpha
     return {value: at(default if value is None else value) for value in wanted}
 
 
-def _run(plan: Plan, draft: str, target: str, layer: int | None, calibration: Path | None) -> Outcome:
+def _run(plan: Plan, draft: str, target: str, calibration: Path | None) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from services.common.calibration import files
@@ -175,7 +177,7 @@ def _run(plan: Plan, draft: str, target: str, layer: int | None, calibration: Pa
             max_tokens=plan.asked.max_tokens,
             entries=EdgeSettings.model_fields["x_entries"].default,
             threads=plan.threads,
-            layer=layer,
+            layer=plan.knobs.layer,
         )
         bars.remove_task(loading)
         if plan.calibrated and calibration is not None:

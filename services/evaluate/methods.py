@@ -48,19 +48,24 @@ class Calibrated:
     signal: Signal | None
     predictor: Predictor | None
     tau: float | None
-    k: int
     importance: Importance
+    k: int
+    span_tokens: int
+    wait_tokens: int
+    risk: float
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """What holds for all methods. ``tau``: of ``signal``; ``length``: drafts of fixed-k."""
+    """What holds for all methods. ``tau``: of ``signal``; ``length``: drafts of fixed-k; ``layer``: of importance,
+    ``None``: the middle one."""
 
     signal: Signal
     tau: float
     importance: Importance
     quantile: float
     window: int
+    layer: int | None
     k: int
     length: int
     span_tokens: int
@@ -136,5 +141,6 @@ def rule(method: Method, knobs: Knobs, calibrated: Calibrated | None = None, rat
             raise MethodError("calibrated needs --calibration FILE (`sluice calibrate` makes one)")
         threshold = ASK_ALWAYS if calibrated.tau is None else calibrated.tau
         gate = Gate(calibrated.signal or knobs.signal, threshold, importance=calibrated.importance)
-        return Rule(gate, calibrated.k, *limits, predictor=calibrated.predictor)
+        c = calibrated
+        return Rule(gate, c.k, c.span_tokens, c.wait_tokens, c.risk, predictor=c.predictor)
     return Rule(plain, knobs.k, *limits)

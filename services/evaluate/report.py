@@ -37,6 +37,7 @@ THOUGHT = {
     "energy_relative_to_hlm": "energy/hlm",
     "modelled_unverified_share": "unverified",
 }
+MARKERS = "osD^v<>ph*Xd"
 QUALITIES = ("exact_match", "cosine", "bertscore")  # the first that there is goes into the plots
 PLOTS = {
     "quality-upload.png": ("upload_rate", "upload rate (candidates judged per answered token)"),
@@ -134,13 +135,13 @@ def _plot(outcome: Outcome, key: str, label: str) -> Plot:
     plot = Plot(figsize=(7.0, 4.5), layout="constrained")
     axes = plot.add_subplot()
     quality = next((q for q in QUALITIES if outcome.figures["llm"][q].value is not None), "damage")
-    for name, figures in outcome.figures.items():
+    for number, (name, figures) in enumerate(outcome.figures.items()):
         x, y = figures[key], figures[quality]
         if x.value is None or y.value is None or y.low is None or y.high is None:
             continue
         spread = [[max(0.0, y.value - y.low)], [max(0.0, y.high - y.value)]]
-        axes.errorbar(x.value, y.value, yerr=spread, fmt="o", capsize=3)
-        axes.annotate(name, (x.value, y.value), textcoords="offset points", xytext=(6, 4), fontsize=9)
+        axes.errorbar(x.value, y.value, yerr=spread, fmt=MARKERS[number % len(MARKERS)], capsize=3, label=name)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.set_xlabel(label)
     axes.set_ylabel(quality.replace("_", " "))
     axes.grid(alpha=0.3)

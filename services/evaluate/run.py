@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.calibration.files import text_hash
-from services.common.journal import Header, Lines
+from services.common.journal import Header, JournalError, Lines
 from services.evaluate import methods, modelled, similarity, summary
 from services.evaluate.methods import Calibrated, Knobs, Method
 from services.evaluate.modelled import World
@@ -118,20 +118,31 @@ class _Run:
     async def _all(self, wanted: Sequence[Method], rate: float | None) -> None:
         for prompt in range(len(self._plan.tasks)):
             for method in wanted:
-                if (method.label, prompt) not in self._journal.found:
-                    record = await self._write(method, prompt, rate)
-                    self._journal.add(replace(record, correct=correct(self._plan.tasks[prompt], record.text)))
-                    await asyncio.sleep(0)  # an interrupt is noticed between answers
+                await self._one(method, prompt, rate)
                 self._done += 1
                 self._tell("answers", self._done, self._total)
 
-    async def _write(self, method: Method, prompt: int, rate: float | None) -> Record:
-        plan = self._plan
+    async def _one(self, method: Method, prompt: int, rate: float | None) -> None:
+        rule = None if method.name in methods.ALONE else rule_of(method, self._plan, rate)
+        mark = "" if rule is None else text_hash(repr(rule))
+        found = self._journal.found.get((method.label, prompt))
+        if found is not None and found.rule != mark:
+            raise JournalError(
+                f"{self._journal.path} has answers of {method.label} under another calibration or rate: name another --work "
+                "folder"
+            )
+        if found is None:
+            record = await self._write(method, prompt, rule)
+            self._journal.add(replace(record, correct=correct(self._plan.tasks[prompt], record.text), rule=mark))
+            await asyncio.sleep(0)  # an interrupt is noticed between answers
+
+    async def _write(self, method: Method, prompt: int, rule: methods.Rule | None) -> Record:
+        asked = self._plan.asked
+        if rule is not None:
+            return await write(self._subject, asked, prompt, method.label, rule)
         if method.name == "llm":
-            return alone(self._subject, plan.asked, prompt)
-        if method.name == "remote-llm":
-            return remote(self._subject, plan.asked, self._journal.found[("llm", prompt)])
-        return await write(self._subject, plan.asked, prompt, method.label, rule_of(method, plan, rate))
+            return alone(self._subject, asked, prompt)
+        return remote(self._subject, asked, self._journal.found[("llm", prompt)])
 
 
 def rule_of(method: Method, plan: Plan, rate: float | None = None) -> methods.Rule:
@@ -160,7 +171,6 @@ def _row(records: dict[Key, Record], label: str, prompt: int, plan: Plan, patien
 
 def _header(subject: Subject, plan: Plan) -> Header:
     """What the text of an answer depends on; methods, link and profiles are free to change between runs."""
-    calibrated = {str(alpha): text_hash(repr(found)) for alpha, found in plan.calibrated.items()}
     return {
         "record": "evaluation",
         "draft": subject.draft.model_dump(),
@@ -172,6 +182,5 @@ def _header(subject: Subject, plan: Plan) -> Header:
         "max_tokens": plan.asked.max_tokens,
         "seed": plan.asked.seed,
         "knobs": asdict(plan.knobs),
-        "calibration": calibrated,
         "threads": plan.threads,
     }

@@ -25,6 +25,7 @@ class Record:
 
     ``streamed``: the large model wrote alone: one pass for each token, tokens streamed down (``down_bytes`` in all).
     ``open_bytes``: the opening message, 0 where nothing is asked; ``prompt_fed``: prompt tokens the large model processed.
+    ``rule``: fingerprint of how it was written.
     ``audit_sum``: damage times ``answered``. ``correct``: ``None`` where nothing can mark it.
     """
 
@@ -43,6 +44,7 @@ class Record:
     streamed: bool = False
     down_bytes: int = 0
     correct: bool | None = None
+    rule: str = ""
 
     @property
     def up_bytes(self) -> int:

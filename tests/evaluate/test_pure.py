@@ -22,7 +22,7 @@ from services.evaluate.trace import Exchange, Record
 LINK = Link(name="l", uplink_hz=1e3, downlink_hz=2e3, snr_db=10 * math.log10(3), fading=False, rtt_seconds=0.2)
 DEVICE = Device(name="d", step_seconds=0.1, draft_watts=5.0, idle_watts=1.0, transmit_watts=2.0, receive_watts=3.0)
 SERVER = Server(name="s", pass_seconds=0.05, token_seconds=0.01, watts=100.0, sessions_per_pass=2.0, queue_seconds=0.5)
-KNOBS = methods.Knobs(Signal.ENTROPY, 0.3, Importance.BINDING, 0.5, 64, 4, 6, 48, 12, 0.8)
+KNOBS = methods.Knobs(Signal.ENTROPY, 0.3, Importance.BINDING, 0.5, 64, None, 4, 6, 48, 12, 0.8)
 
 
 # -- tasks ------------------------------------------------------------------------------------------------------------

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from services.calibrate.run import calibrate
 from services.cli.errors import CommandError
 from services.cli.main import app
-from services.common.synthetic import DRAFT_NOISE
+from services.common.calibration import files
+from services.common.synthetic import DRAFT_NOISE, TOKENIZER_HASH
 from services.evaluate.summary import SOURCES
+from tests.calibrate import exact
 
 METHODS = "llm,remote-llm,slm,hlm,rand-hlm,u-hlm,ui-hlm,lossless,fixed-k,u-hlm@1"
 COMMAND = ["evaluate", "--draft", "synthetic", "--target", "synthetic", "--signal", "one_minus_max", "--tau", "0.5"]
@@ -84,6 +88,40 @@ def _goes_on(work: Path, found: dict[str, object]) -> None:
     assert "J/token" in run("--work", str(work))
     with pytest.raises(CommandError, match="other knobs"):
         run("--work", str(work), "--k", "3")
+
+
+async def calibration(work: Path) -> files.Calibration:
+    """Made on the exact engine, then said to be of the synthetic pair: thresholds mean the same there."""
+    outcome = await calibrate(exact.subject(40), exact.plan(work, grid=2, alphas=(0.03, 0.4)), lambda *_: None)
+    model = files.Model(reference="synthetic", revision="synthetic", weights="hash")
+    own = {"draft": model, "target": model, "tokenizer_hash": TOKENIZER_HASH, "template_hash": files.text_hash("")}
+    thresholds = (
+        files.Threshold(alpha=0.03, conformal=0.3),
+        files.Threshold(alpha=0.4, conformal=0.8),
+        files.Threshold(alpha=0.01),
+    )
+    return outcome.calibration.model_copy(update={**own, "thresholds": thresholds})
+
+
+def test_a_calibration_brings_its_threshold(tmp_path: Path) -> None:
+    found = asyncio.run(calibration(tmp_path / "calibrate"))
+    file, work = tmp_path / "calibration.json", ["--work", str(tmp_path / "work")]
+    files.save(found, file)
+    names = "calibrated,calibrated@0.4,calibrated@0.01"
+    asked = ["--calibration", str(file), "--methods", names, *work, "--json"]
+    figures = json.loads(run(*asked, "--alpha", "0.03"))["methods"]
+    assert list(figures) == ["llm", *names.split(",")]
+    strict, loose, always = (figures[name] for name in names.split(","))
+    assert strict["damage"]["value"] < loose["damage"]["value"]
+    assert strict["upload_rate"]["value"] > loose["upload_rate"]["value"]
+    assert always["damage"]["value"] == 0.0  # no threshold of the file passes at this alpha
+    with pytest.raises(CommandError, match="another calibration"):
+        run(*asked, "--alpha", "0.4")
+    with pytest.raises(CommandError, match="--alpha: choose one of"):
+        run(*asked)
+    files.save(found.model_copy(update={"tokenizer_hash": "other"}), file)
+    with pytest.raises(CommandError, match="another tokenizer"):
+        run(*asked, "--alpha", "0.03")
 
 
 @pytest.mark.parametrize(
