@@ -87,16 +87,12 @@ def command(
             threads=threads or usable_cores(),
         )
         outcome = _run(plan, draft, target, calibration)
-        if report is not None:
-            from services.evaluate import report as reports
-
-            reports.write(outcome, report)
-    except OSError as error:
-        raise CommandError(f"{report} cannot be written: {error.strerror}") from error
     except ValueError as error:  # of prompts, methods, profiles, records and files: one line each
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; the same command goes on from {work}") from None
+    if report is not None:
+        _write_report(outcome, report)
     _show(outcome, as_json)
 
 
@@ -193,6 +189,15 @@ def _run(plan: Plan, draft: str, target: str, calibration: Path | None) -> Outco
             return asyncio.run(evaluate(pair, plan, tell))
         finally:
             pair.close()
+
+
+def _write_report(outcome: Outcome, path: Path) -> None:
+    from services.evaluate import report
+
+    try:
+        report.write(outcome, path)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _show(outcome: Outcome, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """What a recorded answer would take on another device, link and server: the papers' latency, throughput and energy. Pure.
 
-The text is not written again: a round that an outage costs is counted (``unverified``), its tokens stay as they were recorded.
+The text is not written again: a round without a verdict in time is counted (``unverified``), its tokens stay as they were.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.evaluate.trace import Record
 
 @dataclass(frozen=True)
 class World:
-    """``deadline_seconds``: how long an impatient method waits out an outage before it goes on alone."""
+    """``deadline_seconds``: how long an impatient method waits for a verdict before it goes on alone."""
 
     link: Link
     device: Device
@@ -95,8 +95,12 @@ class _Way:
                 now, broken = now + (self._world.deadline_seconds if now >= broken else 0.0), now + wait
                 continue
             arrived = max(self._up(now, exchange.up_bytes), ready)
-            now = self._down(arrived + server.queue_seconds + server.seconds(exchange.fed), exchange.down_bytes)
+            back = self._down(arrived + server.queue_seconds + server.seconds(exchange.fed), exchange.down_bytes)
             passes, fed = passes + 1, fed + exchange.fed
+            if not patient and back - now > self._world.deadline_seconds:
+                unverified += exchange.candidates
+                back = now + self._world.deadline_seconds
+            now = back
         now += (record.steps - sum(e.steps for e in record.exchanges)) * device.step_seconds
         return self._account(record, now, record.steps, server.joules(passes, fed), int(unverified))
 

@@ -84,8 +84,8 @@ def page(outcome: Outcome, plots: Sequence[str]) -> str:
         "In one process, without a network.",
         _markdown(outcome.figures, others),
         "## Modelled",
-        f"The same answers on link `{world.link.name}`, device `{world.device.name}`, server `{world.server.name}`; an outage "
-        f"is waited for {world.deadline_seconds:g} s at most by methods that may go on unverified.",
+        f"The same answers on link `{world.link.name}`, device `{world.device.name}`, server `{world.server.name}`; methods "
+        f"that may go on unverified wait {world.deadline_seconds:g} s for a verdict.",
         _markdown(outcome.figures, modelled),
         "## Plots",
         *(f"![{plot.removesuffix('.png')}]({plot})" for plot in plots),

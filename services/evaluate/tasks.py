@@ -37,6 +37,7 @@ CODE = (
 )
 _MARK = re.compile(r"answer\s*(?:is)?\s*[:=]?\s*(?=\S)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_WORD = re.compile(r"\w+")
 _BLOCK = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -72,17 +73,20 @@ def code_of(text: str) -> str:
 
 
 def _same(answer: str, text: str) -> bool:
-    """The part behind the last "answer" (else the whole text): numbers compare as a list of numbers, words as a first word."""
-    marks = list(_MARK.finditer(text))
-    tail = text[marks[-1].end() :] if marks else text
-    wanted = [float(n) for n in _NUMBER.findall(answer)]
-    if wanted:
-        found = [float(n) for n in _NUMBER.findall(tail.replace(",", " " if len(wanted) > 1 else ""))]
-        here = found[: len(wanted)] if marks else found[-len(wanted) :]
-        return here == wanted
-    words = re.findall(r"\w+", tail.lower())
-    target = re.findall(r"\w+", answer.lower())
-    return (words[: len(target)] if marks else words[-len(target) :]) == target
+    """The line behind the last "answer" that says something, else the end of the text; "3 + 4 = 7" says 7. Numbers compare as a
+    list of numbers, words as words."""
+    wanted = _NUMBER.findall(answer)
+    parts = _NUMBER if wanted else _WORD
+    joint = "" if len(wanted) == 1 else " "  # 1,200 is one number, 3,5 are two
+    lines = [text[mark.end() :].partition("\n")[0] for mark in _MARK.finditer(text)]
+    said = [line.rpartition("=")[2] for line in lines if parts.search(line)]
+    target = [_plain(part) for part in parts.findall(answer)]
+    found = [_plain(part) for part in parts.findall((said[-1] if said else text).replace(",", joint if wanted else " "))]
+    return (found[: len(target)] if said else found[-len(target) :]) == target
+
+
+def _plain(part: str) -> float | str:
+    return float(part) if _NUMBER.fullmatch(part) else part.lower()
 
 
 # -- made from a seed -------------------------------------------------------------------------------------------------
@@ -162,7 +166,11 @@ def _parsed(line: str, where: str) -> Task:
         return Task(line.strip())
     try:
         raw: dict[str, Any] = json.loads(line)
+        if not str(raw["prompt"]).strip():
+            raise TaskError(f"{where}: the prompt is empty")
         return Task(str(raw["prompt"]), str(raw.get("kind", "chat")), _text(raw, "answer"), _text(raw, "test"))
+    except TaskError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise TaskError(f"{where}: no JSON object with a field 'prompt'") from error
 

@@ -38,6 +38,10 @@ KNOBS = methods.Knobs(Signal.ENTROPY, 0.3, Importance.BINDING, 0.5, 64, None, 4,
         ("3, 5, 20", "Answer: 3, 5, 20", True),
         ("3, 5, 20", "Answer: 3, 20, 5", False),
         ("42", "It is 7 * 6 = 42", True),
+        ("42", "Answer: 7 * 6 = 42", True),
+        ("42", "Answer: 42. I hope this answer is clear.", True),
+        ("42", "Answer:\n\n**42**", True),
+        ("3, 5, 20", "Answer: [3,5,20]", True),
         ("-4", "Answer: -4", True),
         ("retaw", "Answer: Retaw!", True),
         ("retaw", "Answer: water", False),
@@ -73,6 +77,9 @@ def test_prompts_of_a_file_keep_their_answers(tmp_path: Path) -> None:
     file.write_text('{"prompt": "a", "answer": 5, "kind": "arithmetic"}\nplain\n{"prompt": "c", "test": "assert True"}\n')
     assert tasks.read(file) == [Task("a", "arithmetic", "5"), Task("plain"), Task("c", "chat", None, "assert True")]
     assert correct(Task("plain"), "anything") is None
+    file.write_text('{"prompt": " "}')
+    with pytest.raises(TaskError, match="empty"):
+        tasks.read(file)
     file.write_text('{"text": 1}')
     with pytest.raises(TaskError, match="line 1"):
         tasks.read(file)
@@ -183,6 +190,14 @@ def test_in_an_outage_the_impatient_go_on_and_say_so() -> None:
     assert goes_on.unverified == 5
     assert goes_on.seconds == pytest.approx(0.4 + 2.0)
     assert waits.seconds > 10 * goes_on.seconds
+
+
+def test_a_verdict_that_comes_too_late_is_none() -> None:
+    slow = World(LINK.model_copy(update={"rtt_seconds": 10.0}), DEVICE, SERVER, 2.0)
+    found = run(record(), slow, patient=False, seed=1)
+    assert found.unverified == 2
+    assert found.seconds == pytest.approx(0.4 + 2.0)
+    assert found.server_joules == run(record(), slow, patient=True, seed=1).server_joules  # it was judged, in vain
 
 
 def test_profiles_are_data(tmp_path: Path) -> None:
