@@ -37,7 +37,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Of made tasks, answers, link draws and intervals.")] = 1,
     signal: Annotated[str, typer.Option(help="Uncertainty of u-hlm, ui-hlm and lossless.")] = "temperature_perturbation",
     tau: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Its threshold; the edge worker's safe default if not given.")
+        float | None, typer.Option(min=0.0, max=1.0, help="Its threshold; a default if not given (docs/evaluation.md).")
     ] = None,
     importance: Annotated[str, typer.Option(help="Importance of ui-hlm: received or binding.")] = "received",
     importance_layer: Annotated[int | None, typer.Option(min=0, help="Layer it is read from; the middle one.")] = None,
@@ -69,7 +69,7 @@ def command(
 
     try:
         chosen = known.parse(methods)
-        knobs = _knobs(signal, tau, importance, importance_layer, k, length)
+        knobs = _knobs(signal, tau, importance, importance_layer, k, length, temperature == 0.0)
         calibrated = _calibrated(calibration, alpha, [m.value for m in chosen if m.name == "calibrated"])
         world = World(
             profiles.load(Link, link),
@@ -102,10 +102,10 @@ def _tasks(prompts: Path | None, limit: int | None, seed: int) -> list[Task]:
     return tasks.generated(limit or TASKS, seed) if prompts is None else tasks.read(prompts)[:limit]
 
 
-def _knobs(signal: str, tau: float | None, importance: str, layer: int | None, k: int, length: int) -> Knobs:
+def _knobs(signal: str, tau: float | None, importance: str, layer: int | None, k: int, length: int, greedy: bool) -> Knobs:
     from services.edge_worker.settings import EdgeSettings
-    from services.edge_worker.signals import SAFE_TAU, Importance, Signal
-    from services.evaluate.methods import Knobs
+    from services.edge_worker.signals import Importance, Signal
+    from services.evaluate.methods import Knobs, default_tau
 
     if signal not in list(Signal):
         raise CommandError(f"unknown --signal {signal!r}: choose one of {', '.join(Signal)}")
@@ -114,7 +114,7 @@ def _knobs(signal: str, tau: float | None, importance: str, layer: int | None, k
     fields = EdgeSettings.model_fields
     return Knobs(
         signal=Signal(signal),
-        tau=SAFE_TAU[Signal(signal)] if tau is None else tau,
+        tau=default_tau(Signal(signal), greedy=greedy) if tau is None else tau,
         importance=Importance(importance),
         quantile=fields["importance_quantile"].default,
         window=fields["importance_window"].default,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.common.calibration.predictor import Predictor
 from services.common.messages import Mode
 from services.edge_worker.gate.rule import Gate
-from services.edge_worker.signals import Importance, Signal
+from services.edge_worker.signals import SAFE_TAU, Importance, Signal
 
 NEVER = 1.0  # no uncertainty lies above
 ASK_ALWAYS = -1.0
@@ -25,6 +25,11 @@ EXPLAINED = {
 }
 ALONE = ("llm", "remote-llm")
 SPAN_TOKENS = 1024  # where only k may end a span
+
+
+# U-HLM's published risk-prone threshold. Greedy text holds the arg max only, whose perturbation uncertainty is low: the safe
+# default, measured at temperature 1, flags next to nothing there.
+GREEDY_TAU = 0.43
 
 
 class MethodError(ValueError):
@@ -88,6 +93,11 @@ class Rule:
     predictor: Predictor | None = None
     asks: bool = True
     patient: bool = False
+
+
+def default_tau(signal: Signal, *, greedy: bool) -> float:
+    """The threshold where the user names none."""
+    return GREEDY_TAU if greedy and signal is Signal.TEMPERATURE_PERTURBATION else SAFE_TAU[signal]
 
 
 def parse(text: str) -> list[Method]:

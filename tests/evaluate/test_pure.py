@@ -10,7 +10,7 @@ import pytest
 from scipy.special import exp1
 
 from services.common.messages import Mode
-from services.edge_worker.signals import Importance, Signal
+from services.edge_worker.signals import SAFE_TAU, Importance, Signal
 from services.evaluate import methods, profiles, similarity, tasks
 from services.evaluate.bootstrap import Resampled
 from services.evaluate.link import Channel, Link
@@ -221,6 +221,12 @@ def test_profiles_are_data(tmp_path: Path) -> None:
 
 def rule(text: str, rate: float | None = None) -> methods.Rule:
     return methods.rule(methods.parse(text)[-1], KNOBS, None, rate)
+
+
+def test_the_default_threshold_knows_greedy_text() -> None:
+    assert methods.default_tau(Signal.TEMPERATURE_PERTURBATION, greedy=True) == 0.43
+    assert methods.default_tau(Signal.TEMPERATURE_PERTURBATION, greedy=False) == SAFE_TAU[Signal.TEMPERATURE_PERTURBATION]
+    assert methods.default_tau(Signal.ENTROPY, greedy=True) == SAFE_TAU[Signal.ENTROPY]
 
 
 def test_methods_are_settings_of_one_loop() -> None:
