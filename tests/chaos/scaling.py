@@ -100,7 +100,7 @@ class _Change:
             exits=[seconds for _, seconds in self._exits],
             unverified_share=self._fleet.unverified_share,
             pauses=[max(s for w in written if (s := w.stall(*window)) is not None) for window in self._windows],
-            rebuilt_tokens=int(fed['sluice_processed_tokens_total{phase="prefill"}']) - sum(len(w.job.prompt) for w in written),
+            rebuilt_tokens=int(fed["sluice_rebuilt_tokens_total"]),
             partitions_behind=late,
             crashes=self._pool.count_crashes(),
         )
