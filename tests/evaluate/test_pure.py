@@ -11,78 +11,17 @@ from scipy.special import exp1
 
 from services.common.messages import Mode
 from services.edge_worker.signals import SAFE_TAU, Importance, Signal
-from services.evaluate import methods, profiles, similarity, tasks
+from services.evaluate import methods, profiles, similarity
 from services.evaluate.bootstrap import Resampled
 from services.evaluate.link import Channel, Link
 from services.evaluate.modelled import World, run
 from services.evaluate.profiles import Device, ProfileError, Server
-from services.evaluate.tasks import Task, TaskError, correct
 from services.evaluate.trace import Exchange, Record
 
 LINK = Link(name="l", uplink_hz=1e3, downlink_hz=2e3, snr_db=10 * math.log10(3), fading=False, rtt_seconds=0.2)
 DEVICE = Device(name="d", step_seconds=0.1, draft_watts=5.0, idle_watts=1.0, transmit_watts=2.0, receive_watts=3.0)
 SERVER = Server(name="s", pass_seconds=0.05, token_seconds=0.01, watts=100.0, sessions_per_pass=2.0, queue_seconds=0.5)
 KNOBS = methods.Knobs(Signal.ENTROPY, 0.3, Importance.BINDING, 0.5, 64, None, 4, 6, 48, 12, 0.8)
-
-
-# -- tasks ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("answer", "text", "right"),
-    [
-        ("537", "8 hours are 480 minutes. Answer: 537", True),
-        ("537", "Answer: 480. No, Answer: 537.", True),
-        ("537", "Answer: 5370", False),
-        ("1200", "That makes **Answer: 1,200**", True),
-        ("3, 5, 20", "Answer: 3, 5, 20", True),
-        ("3, 5, 20", "Answer: 3, 20, 5", False),
-        ("42", "It is 7 * 6 = 42", True),
-        ("42", "Answer: 7 * 6 = 42", True),
-        ("42", "Answer: 42. I hope this answer is clear.", True),
-        ("42", "Answer:\n\n**42**", True),
-        ("3, 5, 20", "Answer: [3,5,20]", True),
-        ("-4", "Answer: -4", True),
-        ("retaw", "Answer: Retaw!", True),
-        ("retaw", "Answer: water", False),
-        ("5", "", False),
-    ],
-)
-def test_an_answer_is_right_or_not(answer: str, text: str, right: bool) -> None:
-    assert correct(Task("?", answer=answer), text) is right
-
-
-def test_made_tasks_follow_from_the_seed_and_have_one_answer() -> None:
-    made = tasks.generated(64, 3)
-    assert made == tasks.generated(64, 3)
-    assert made != tasks.generated(64, 4)
-    assert {task.kind for task in made} == {"arithmetic", "exact", "string", "code"}
-    for task in made:
-        assert task.markable
-        assert task.answer is None or correct(task, f"Let me think. Answer: {task.answer}") is True
-        assert task.answer is None or correct(task, "Answer: 999") is False
-
-
-def test_code_runs_with_limits() -> None:
-    task = Task("?", "code", test="assert double(4) == 8")
-    assert correct(task, "Sure:\n```python\ndef double(n):\n    return 2 * n\n```\nDone.") is True
-    assert correct(task, "def double(n):\n    return n") is False
-    assert correct(task, "import socket\ndef double(n):\n    return 2 * n") is False
-    assert correct(task, "print('done')\nraise SystemExit(0)") is False  # leaving early is no success
-    assert correct(task, "x = bytearray(10 ** 9)\ndef double(n):\n    return 2 * n") is False
-
-
-def test_prompts_of_a_file_keep_their_answers(tmp_path: Path) -> None:
-    file = tmp_path / "p"
-    file.write_text('{"prompt": "a", "answer": 5, "kind": "arithmetic"}\nplain\n{"prompt": "c", "test": "assert True"}\n')
-    assert tasks.read(file) == [Task("a", "arithmetic", "5"), Task("plain"), Task("c", "chat", None, "assert True")]
-    assert correct(Task("plain"), "anything") is None
-    file.write_text('{"prompt": " "}')
-    with pytest.raises(TaskError, match="empty"):
-        tasks.read(file)
-    file.write_text('{"text": 1}')
-    with pytest.raises(TaskError, match="line 1"):
-        tasks.read(file)
 
 
 # -- bootstrap --------------------------------------------------------------------------------------------------------
