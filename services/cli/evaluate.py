@@ -15,6 +15,7 @@ from services.cli.progress import stderr_console
 from services.common.lm import presets
 
 if TYPE_CHECKING:
+    from services.common.calibration.predictor import Predictor
     from services.evaluate.methods import Calibrated, Knobs
     from services.evaluate.run import Outcome, Plan
     from services.evaluate.tasks import Task
@@ -30,7 +31,13 @@ def command(
         Path | None,
         typer.Option(help="JSON lines with 'prompt' and, if there is one, 'answer' or 'test'; if not given, tasks are made."),
     ] = None,
-    methods: Annotated[str, typer.Option(help="Comma-separated; some take NAME@VALUE. Also: calibrated.")] = METHODS,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated NAME[:SIGNAL][:IMPORTANCE][@VALUE[/QUANTILE]], as in u-hlm:entropy@0.4 or "
+            "ui-hlm:binding@0.3/0.7. Also: i-hlm, calibrated."
+        ),
+    ] = METHODS,
     limit: Annotated[int | None, typer.Option(min=1, help=f"Prompts that are used; all, or {TASKS} made ones.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: greedy, as texts are compared.")] = 0.0,
@@ -68,7 +75,7 @@ def command(
     from services.evaluate.write import Asked
 
     try:
-        chosen = known.parse(methods)
+        chosen = known.scored(known.parse(methods), _predictor(calibration))
         knobs = _knobs(signal, tau, importance, importance_layer, k, length, temperature == 0.0)
         calibrated = _calibrated(calibration, alpha, [m.value for m in chosen if m.name == "calibrated"])
         world = World(
@@ -127,6 +134,12 @@ def _knobs(signal: str, tau: float | None, importance: str, layer: int | None, k
     )
 
 
+def _predictor(path: Path | None) -> Predictor | None:
+    from services.common.calibration import files
+
+    return None if path is None else files.load(path).predictor
+
+
 def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | None]) -> dict[float | None, Calibrated]:
     """By the alpha that methods name; ``None``: ``--alpha``, or the only one of the file."""
     from services.common.calibration import files
@@ -176,7 +189,7 @@ def _run(plan: Plan, draft: str, target: str, calibration: Path | None) -> Outco
             layer=plan.knobs.layer,
         )
         bars.remove_task(loading)
-        if plan.calibrated and calibration is not None:
+        if calibration is not None:
             subject.check(pair, files.load(calibration))
         bar: dict[str, TaskID] = {}
 

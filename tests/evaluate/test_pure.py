@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import exp1
 
-from services.common.messages import Mode
-from services.edge_worker.signals import SAFE_TAU, Importance, Signal
-from services.evaluate import methods, profiles, similarity
+from services.evaluate import profiles, similarity
 from services.evaluate.bootstrap import Resampled
 from services.evaluate.link import Channel, Link
 from services.evaluate.modelled import World, run
@@ -21,7 +19,6 @@ from services.evaluate.trace import Exchange, Record
 LINK = Link(name="l", uplink_hz=1e3, downlink_hz=2e3, snr_db=10 * math.log10(3), fading=False, rtt_seconds=0.2)
 DEVICE = Device(name="d", step_seconds=0.1, draft_watts=5.0, idle_watts=1.0, transmit_watts=2.0, receive_watts=3.0)
 SERVER = Server(name="s", pass_seconds=0.05, token_seconds=0.01, watts=100.0, sessions_per_pass=2.0, queue_seconds=0.5)
-KNOBS = methods.Knobs(Signal.ENTROPY, 0.3, Importance.BINDING, 0.5, 64, None, 4, 6, 48, 12, 0.8)
 
 
 # -- bootstrap --------------------------------------------------------------------------------------------------------
@@ -153,48 +150,6 @@ def test_profiles_are_data(tmp_path: Path) -> None:
         profiles.load(Server, str(own))
     with pytest.raises(ProfileError, match="cell, thin"):
         profiles.load(Link, "moon")
-
-
-# -- methods ----------------------------------------------------------------------------------------------------------
-
-
-def rule(text: str, rate: float | None = None) -> methods.Rule:
-    return methods.rule(methods.parse(text)[-1], KNOBS, None, rate)
-
-
-def test_the_default_threshold_knows_greedy_text() -> None:
-    assert methods.default_tau(Signal.TEMPERATURE_PERTURBATION, greedy=True) == 0.43
-    assert methods.default_tau(Signal.TEMPERATURE_PERTURBATION, greedy=False) == SAFE_TAU[Signal.TEMPERATURE_PERTURBATION]
-    assert methods.default_tau(Signal.ENTROPY, greedy=True) == SAFE_TAU[Signal.ENTROPY]
-
-
-def test_methods_are_settings_of_one_loop() -> None:
-    assert (rule("hlm").gamma, rule("hlm").k) == (0.0, 1)
-    assert (rule("fixed-k").gamma, rule("fixed-k").k, rule("fixed-k@9").k) == (0.0, 6, 9)
-    assert (rule("u-hlm").gate.tau_u, rule("u-hlm@0.7").gate.tau_u) == (0.3, 0.7)
-    assert rule("ui-hlm").gate.importance is Importance.BINDING
-    assert rule("u-hlm").gate.importance is Importance.NONE
-    assert rule("lossless").mode is Mode.LOSSLESS
-    assert rule("rand-hlm@0.4").gate.random_rate == 0.4
-    assert rule("u-hlm,rand-hlm", 0.2).gate.random_rate == 0.2
-    assert not rule("slm").asks
-    assert [m.label for m in methods.parse("slm,slm,u-hlm")] == ["llm", "slm", "u-hlm"]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("answer-level", "unknown method 'answer-level'"),
-        ("rand-hlm", "add u-hlm"),
-        ("u-hlm@x", "a number belongs"),
-        ("u-hlm@2", "from 0 to 1"),
-        ("fixed-k@0", "from 1 to 64"),
-        ("slm@0.5", "nothing to set"),
-    ],
-)
-def test_methods_that_make_no_sense_are_refused(text: str, says: str) -> None:
-    with pytest.raises(methods.MethodError, match=says):
-        methods.parse(text)
 
 
 # -- likeness ---------------------------------------------------------------------------------------------------------
