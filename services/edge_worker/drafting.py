@@ -9,6 +9,8 @@ nothing.
 
 Lossless mode takes signals and importance that are blind to the draft. ``binding`` is: its row was computed before the draft
 was drawn. ``received`` is not, since its query is the draft itself, so there uncertainty alone decides when to ask.
+
+Where the gate may keep the whole answer local, its first uncertain tokens are undecided until it has decided that.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import replace
 
 from services.edge_worker.answer import AnswerRequest
 from services.edge_worker.draft import Drafter, Step, StepRequest
-from services.edge_worker.gate import Gate
+from services.edge_worker.gate import AnswerLevel, Gate, Stage
 from services.edge_worker.signals import Importance
 from services.edge_worker.span import Drafted, Limits, cut
 from services.edge_worker.transcript import Transcript
@@ -40,6 +42,19 @@ class Drafting:
         self._request, self._text, self._drafter = request, text, drafter
         self._gate, self._limits, self._lossless = gate, limits, lossless
         self._importance = importance_used(gate, request, lossless=lossless)
+        self._level = AnswerLevel(None)
+        if not lossless and not request.slm_only:
+            self._level = gate.level(request.gamma, prompt_tokens=len(request.prompt_ids))
+
+    @property
+    def asks(self) -> bool:
+        """Whether the answer asks about its uncertain tokens; for good, once it does."""
+        return self._level.stage is Stage.ASKING
+
+    @property
+    def local_stretch(self) -> bool:
+        """A local answer has as many tokens in a row as one upload may have."""
+        return self._level.stage is Stage.LOCAL and len(self._text.pending) >= self._limits.span_tokens
 
     async def step(self, slot: int) -> None:
         """Draft the next position."""
@@ -62,15 +77,33 @@ class Drafting:
             if cut(text.own_pending(), self._limits, ended=False) is not None:
                 asked = replace(asked, start=len(text), tokens=(), round=text.round + 1)
                 step = await self._drafter.step(asked)
+        asked_before = self.asks
         text.drafted(self._gated(step, asked.round))
+        if not asked_before:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What the stage of the answer means for tokens that wait for it. An upload that falls due makes it ask."""
+        text, level = self._text, self._level
+        if level.stage is Stage.UNDECIDED:
+            if cut([self._decided(t, None) for t in text.pending], self._limits, ended=text.ended()) is None:
+                return
+            level.ask()
+        for at, token in enumerate(text.pending):
+            if not token.decided:
+                text.pending[at] = self._decided(replace(token, flagged=self.asks), None)
 
     def _gated(self, step: Step, round_: int) -> Drafted:
         """The new token, decided as far as can be."""
-        request = self._request
-        uncertain = not request.slm_only and self._gate.flag(
+        request, level = self._request, self._level
+        level.see(step.u)
+        uncertain = not request.slm_only and level.stage is not Stage.LOCAL
+        uncertain = uncertain and self._gate.flag(
             step.u, request.gamma, seed=request.seed, position=len(self._text), round_=round_
         )
         token = Drafted(step.d, step.x, step.x_d, step.u, uncertain, False, step.logprob, step.top, decided=False)
+        if uncertain and level.stage is Stage.UNDECIDED:
+            return token
         late = self._importance is Importance.RECEIVED
         if late and uncertain and not self._text.would_end(step.d):
             return token

@@ -51,6 +51,7 @@ class Session:
             target=worker.target,
         )
         self._permit: Permit | None = None  # of the round in flight
+        self.asked = False  # whether the verifiers were to be told of it; not while the gate keeps the whole answer local
         self._stopping = ""
         self._stream: AsyncGenerator[TokenOut, None] | None = None
 
@@ -75,8 +76,7 @@ class Session:
 
     async def _run(self) -> AsyncGenerator[TokenOut, None]:
         try:
-            if not self.request.slm_only and not self.worker.breaker.blocking(self.worker.clock()):
-                self._sender.announce(self._text.base)
+            self._announce()
             while not self._text.finished and not self._stopping:
                 for token in await self._advance():
                     self._count(token)
@@ -101,6 +101,7 @@ class Session:
         out: list[TokenOut] = []
         if self._may_draft():
             await self._draft()
+            self._announce()
             out += text.show_front()
         if text.flight is None:
             out += self._begin_round()
@@ -140,14 +141,22 @@ class Session:
 
     # -- uploading ----------------------------------------------------------------------------------------------------
 
+    def _announce(self) -> None:
+        """Once the answer asks, let the verifier prefill while the device drafts."""
+        if self.asked or self.request.slm_only or not self._drafting.asks:
+            return
+        self.asked = True
+        if not self._sender.opened and not self.worker.breaker.blocking(self.worker.clock()):
+            self._sender.announce(self._text.base)
+
     def _begin_round(self) -> list[TokenOut]:
-        """Upload what is due; or finish an answer that ended without a candidate."""
+        """Upload what is due; or finish an answer, or a stretch of a local one, without a candidate."""
         text, now = self._text, self.worker.clock()
         ended = text.ended()
         n = cut(text.pending, self._limits, ended=ended)
         audit_only = n is None
         if n is None:
-            if not ended:
+            if not ended and not self._drafting.local_stretch:
                 return []
             if not self._wants_audit():
                 return text.keep_local(len(text.pending))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.common import rng
+from services.common.calibration.answer_level import AnswerRule
+from services.edge_worker.gate.answer_level import AnswerLevel
 from services.edge_worker.gate.importance import threshold
 from services.edge_worker.signals import Importance, Signal
 
@@ -13,7 +15,8 @@ from services.edge_worker.signals import Importance, Signal
 @dataclass(frozen=True)
 class Gate:
     """``tau_u``: the calibrated threshold. ``random_rate``: flag at random at this rate instead (a baseline), ``None``: do
-    not. ``theta_i`` is the ``quantile`` of the importance of the last ``window`` tokens."""
+    not. ``theta_i`` is the ``quantile`` of the importance of the last ``window`` tokens. ``answer_level``: keeps whole answers
+    local, by uncertainty alone."""
 
     signal: Signal
     tau_u: float
@@ -21,6 +24,15 @@ class Gate:
     importance: Importance = Importance.NONE
     quantile: float = 0.5
     window: int = 64
+    answer_level: AnswerRule | None = None
+
+    def __post_init__(self) -> None:
+        if self.answer_level is not None and (self.random_rate is not None or self.importance is not Importance.NONE):
+            raise ValueError("whole answers stay local by uncertainty alone: no importance, no random gating")
+
+    def level(self, gamma: float, *, prompt_tokens: int) -> AnswerLevel:
+        """A new answer's; at ``gamma`` 0 it asks from the start."""
+        return AnswerLevel(self.answer_level, prompt_tokens=prompt_tokens, threshold=gamma * self.tau_u)
 
     def flag(self, u: float, gamma: float, *, seed: int, position: int, round_: int) -> bool:
         """Whether the token is asked about, as far as uncertainty goes."""
