@@ -7,9 +7,9 @@ record is of the policy's own trajectories, at each threshold another one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import groupby
 
 from services.calibrate.journal import Journal
 from services.calibrate.trace import Answer, Token
@@ -25,24 +25,12 @@ from services.edge_worker.gate import Gate
 from services.edge_worker.session import Observer, Session, Worker
 from services.edge_worker.signals import Signal
 from services.edge_worker.transcript import Flight
-from services.edge_worker.verifier_client import VerifierClient
+from services.pair.rows import Judging, Row, spread
 
 DEADLINE_SECONDS = 600.0  # nothing is lost in one process; a forward pass may be slow
 
 Signals = Mapping[str, float]
 Score = Callable[[Signals], float]  # all signals of a token -> u, for the gate
-
-
-class Judge(VerifierClient, Protocol):
-    """A verifier in this process. ``refusals``: rejection probability of each token of the span it judged last."""
-
-    refusals: list[float]
-
-
-class SignallingDrafter(Drafter, Protocol):
-    """``signals``: every uncertainty of the token that the last step drafted."""
-
-    signals: Signals
 
 
 @dataclass(frozen=True)
@@ -55,16 +43,15 @@ class Job:
 
 
 class Recorder:
-    """Writes answers one at a time with a drafter and a judge of this process.
+    """Writes answers one at a time with a row of a pair.
 
-    ``score``: what the gate compares with the threshold. ``seed``: draws of an answer follow from it, prompt and threshold, so
-    that no two answers share any.
+    ``score``: what the gate compares with the threshold. ``seed``: draws of an answer follow from it and the prompt. Answers
+    at several thresholds share them: the loss of a prompt, draws included, is a function of the threshold.
     """
 
     def __init__(
         self,
-        drafter: SignallingDrafter,
-        judge: Judge,
+        row: Row[Judging],
         *,
         policy: Policy,
         score: Score,
@@ -73,18 +60,22 @@ class Recorder:
         end_ids: Collection[int],
         seed: int,
     ) -> None:
-        self._judge = judge
-        self._tap = _Tap(drafter, score)
+        self._row, self._judge = row, row.judge
+        self._tap = _Tap(row.drafter(Signal.ONE_MINUS_MAX, every=True), score)
         self._policy, self._sampling, self._max_tokens, self._seed = policy, sampling, max_tokens, seed
         self._end_ids = frozenset(end_ids)
 
     async def write(self, job: Job) -> Answer:
         """One answer, every skipped token of it audited."""
+        with self._row.writing():
+            return await self._write(job)
+
+    async def _write(self, job: Job) -> Answer:
         log = _Log(self._judge, self._tap)
         slot = self._tap.acquire()
         if slot is None:
             raise RuntimeError("one answer at a time")
-        seed = int(key(self._seed, job.prompt, round(job.threshold * 1e9), Purpose.GATE))
+        seed = int(key(self._seed, job.prompt, 0, Purpose.GATE))
         request = AnswerRequest(
             prompt_ids=list(job.ids),
             max_tokens=self._max_tokens,
@@ -124,20 +115,31 @@ class Recorder:
         )
 
 
-async def record(recorder: Recorder, jobs: Sequence[Job], journal: Journal, step: Callable[[], None]) -> list[Answer]:
-    """The answers of ``jobs`` in order; those that ``journal`` has are not written again. ``step`` is called after each."""
-    for job in jobs:
-        if (job.prompt, job.threshold) not in journal.answers:
-            journal.add(await recorder.write(job))
-            await asyncio.sleep(0)  # an interrupt is noticed between answers
-        step()
+async def record(
+    recorders: Sequence[Recorder], jobs: Sequence[Job], journal: Journal, step: Callable[[], None]
+) -> list[Answer]:
+    """The answers of ``jobs`` in order, those of one prompt by one recorder; those that ``journal`` has are not written again.
+    ``step`` is called after each."""
+
+    def worker(recorder: Recorder) -> Callable[[list[Job]], Awaitable[None]]:
+        async def work(group: list[Job]) -> None:
+            for job in group:
+                if (job.prompt, job.threshold) not in journal.answers:
+                    journal.add(await recorder.write(job))
+                    await asyncio.sleep(0)  # an interrupt is noticed between answers
+                step()
+
+        return work
+
+    groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.prompt)]
+    await spread(groups, [worker(recorder) for recorder in recorders])
     return [journal.answers[(job.prompt, job.threshold)] for job in jobs]
 
 
 class _Tap:
     """A drafter that remembers the signals of what it drafted and shows the gate the policy's score as ``u``."""
 
-    def __init__(self, inner: SignallingDrafter, score: Score) -> None:
+    def __init__(self, inner: Drafter, score: Score) -> None:
         self._inner, self._score = inner, score
         self._seen: dict[int, tuple[Sparse, Signals]] = {}  # by identity of the draft distribution
 
@@ -150,9 +152,8 @@ class _Tap:
 
     async def step(self, request: StepRequest) -> Step:
         step = await self._inner.step(request)
-        signals = dict(self._inner.signals)
-        self._seen[id(step.x)] = (step.x, signals)
-        return replace(step, u=self._score(signals))
+        self._seen[id(step.x)] = (step.x, step.signals)
+        return replace(step, u=self._score(step.signals))
 
     def signals(self, x: Sparse) -> Signals:
         return self._seen[id(x)][1]
@@ -161,7 +162,7 @@ class _Tap:
 class _Log(Observer):
     """Every token that a verdict reached, in order."""
 
-    def __init__(self, judge: Judge, tap: _Tap) -> None:
+    def __init__(self, judge: Judging, tap: _Tap) -> None:
         self._judge, self._tap = judge, tap
         self.tokens: list[Token] = []
 

@@ -15,13 +15,14 @@ from services.calibrate import line as lines
 from services.calibrate import predictor_fit, risk_control
 from services.calibrate.journal import Header, Journal
 from services.calibrate.line import Line
-from services.calibrate.record import Job, Judge, Recorder, Score, SignallingDrafter, record
+from services.calibrate.record import Job, Recorder, Score, record
 from services.calibrate.splits import Split, split
 from services.calibrate.trace import Answer, Columns
-from services.common.calibration.files import Calibration, LineNumbers, Method, Model, Policy, Range, Threshold, text_hash
+from services.common.calibration.files import Calibration, LineNumbers, Method, Policy, Range, Threshold, text_hash
 from services.common.calibration.predictor import NAME
 from services.common.rng import Floats
 from services.common.sampling import Sampling
+from services.pair.rows import Judging, Pair
 
 FIT_SIGNAL = "one_minus_max"
 FIT_THRESHOLDS = (0.2, 0.4, 0.6, 0.8, 1.0)  # in turn, so that the prefixes are those of lenient and strict policies
@@ -30,18 +31,7 @@ DECIMALS = 6
 Tell = Callable[[str, int, int], None]  # what is being done, answers done, answers in all
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is calibrated: both models in this process, and the prompts in the ids of their tokenizer."""
-
-    drafter: SignallingDrafter
-    judge: Judge
-    prompts: Sequence[Sequence[int]]
-    end_ids: frozenset[int]
-    draft: Model
-    target: Model
-    tokenizer_hash: str
-    template_hash: str
+Subject = Pair[Judging]
 
 
 @dataclass(frozen=True)
@@ -179,16 +169,18 @@ class _Work:
 
     async def _record(self, name: str, jobs: list[Job], score: Score, policy: Policy, salt: int) -> list[Answer]:
         subject, plan = self._subject, self._plan
-        recorder = Recorder(
-            subject.drafter,
-            subject.judge,
-            policy=policy,
-            score=score,
-            sampling=plan.sampling,
-            max_tokens=plan.max_tokens,
-            end_ids=subject.end_ids,
-            seed=plan.seed * 4 + salt,
-        )
+        recorders = [
+            Recorder(
+                row,
+                policy=policy,
+                score=score,
+                sampling=plan.sampling,
+                max_tokens=plan.max_tokens,
+                end_ids=subject.end_ids,
+                seed=plan.seed * 4 + salt,
+            )
+            for row in subject.rows
+        ]
         done = 0
 
         def step() -> None:
@@ -198,7 +190,7 @@ class _Work:
 
         self._tell(name, 0, len(jobs))
         with Journal(plan.work / f"{name}.jsonl", self._header(name, jobs, policy)) as journal:
-            return await record(recorder, jobs, journal, step)
+            return await record(recorders, jobs, journal, step)
 
     def _header(self, name: str, jobs: Sequence[Job], policy: Policy) -> Header:
         subject, plan = self._subject, self._plan

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,8 @@ from services.common.lm import presets
 
 if TYPE_CHECKING:
     from services.calibrate.run import Outcome, Plan
+    from services.pair.judge import Judge
+    from services.pair.rows import Pair
 
 LEAST_TOKENS = 2
 
@@ -47,6 +51,10 @@ def command(
     grid: Annotated[int, typer.Option(min=1, max=64, help="Thresholds that are tried on each calibration prompt.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of the prompts and of all answers.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="Answers written at once, in shared passes.")] = 16,
+    draft_weights: Annotated[
+        str, typer.Option(help="Number format of the small model, as it is served.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write answers at each threshold of a grid, and find the threshold whose damage per answer stays within alpha."""
@@ -57,13 +65,13 @@ def command(
         raise CommandError(f"unknown --method {method!r}: choose conformal or learn_then_test")
     _check_extra()
     signal = _signal(signal)
-    presets.preset(pair)
     texts = prompt_files.read(prompts)[:limit]
     from services.calibrate.run import Plan
     from services.common.calibration import files
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.edge_worker.settings import EdgeSettings
+    from services.pair.models import load
 
     fields = EdgeSettings.model_fields
     policy = files.Policy(
@@ -83,7 +91,17 @@ def command(
         delta=delta,
     )
     try:
-        outcome = _run(plan, texts, pair, draft, target, threads or usable_cores())
+        preset = presets.preset(pair)
+        models = partial(
+            load,
+            draft or preset.draft,
+            target or preset.target,
+            texts,
+            threads=threads or usable_cores(),
+            parallel=parallel,
+            draft_weights=draft_weights,
+        )
+        outcome = _run(plan, models)
         files.save(outcome.calibration, out)
         if report is not None:
             _write_report(outcome, report)
@@ -111,17 +129,15 @@ def _signal(name: str) -> str:
     return name
 
 
-def _run(plan: Plan, texts: list[str], pair: str, draft: str, target: str, threads: int) -> Outcome:
+def _run(plan: Plan, load: Callable[..., Pair[Judge]]) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from services.calibrate.run import calibrate
-    from services.calibrate.subject import LoadedPair
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr_console()) as bars:
         loading = bars.add_task("loading the models", total=None)
-        entries = plan.policy.x_entries
-        models = LoadedPair(pair, draft, target, texts, max_tokens=plan.max_tokens, entries=entries, threads=threads)
+        models = load(max_tokens=plan.max_tokens, entries=plan.policy.x_entries)
         bars.remove_task(loading)
         tasks: dict[str, TaskID] = {}
 
@@ -131,7 +147,7 @@ def _run(plan: Plan, texts: list[str], pair: str, draft: str, target: str, threa
             bars.update(tasks[name], completed=done)
 
         try:
-            return asyncio.run(calibrate(models.subject, plan, tell))
+            return asyncio.run(calibrate(models, plan, tell))
         finally:
             models.close()
 

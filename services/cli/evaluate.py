@@ -35,7 +35,7 @@ def command(
         str,
         typer.Option(
             help="Comma-separated NAME[:SIGNAL][:IMPORTANCE][@VALUE[/QUANTILE]], as in u-hlm:entropy@0.4 or "
-            "ui-hlm:binding@0.3/0.7. Also: i-hlm, calibrated."
+            "ui-hlm:binding@0.3/0.7. Also: i-hlm, calibrated, answer-level."
         ),
     ] = METHODS,
     limit: Annotated[int | None, typer.Option(min=1, help=f"Prompts that are used; all, or {TASKS} made ones.")] = None,
@@ -50,7 +50,9 @@ def command(
     importance_layer: Annotated[int | None, typer.Option(min=0, help="Layer it is read from; the middle one.")] = None,
     k: Annotated[int, typer.Option(min=1, max=64, help="Most candidates of one upload, where the gate decides.")] = 4,
     length: Annotated[int, typer.Option(min=1, max=64, help="Drafts of fixed-k.")] = 4,
-    calibration: Annotated[Path | None, typer.Option(help="File of `sluice calibrate`, for the method calibrated.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="File of `sluice calibrate`, for calibrated and answer-level.")
+    ] = None,
     alpha: Annotated[float | None, typer.Option(help="Which bound of that file; the only one if not given.")] = None,
     link: Annotated[str, typer.Option(help="Link of the model: a name or FILE.toml.")] = "cell",
     device_profile: Annotated[str, typer.Option(help="Device of the model: a name or FILE.toml.")] = "phone",
@@ -60,6 +62,8 @@ def command(
         "evaluate-work"
     ),
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="Answers written at once; above 1 no time is measured.")] = 1,
+    draft_weights: Annotated[str, typer.Option(help="Number format of the small model, as it is served.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write every prompt with every method, and compare; modelled figures never share a column with measured ones."""
@@ -77,7 +81,7 @@ def command(
     try:
         chosen = known.scored(known.parse(methods), _predictor(calibration))
         knobs = _knobs(signal, tau, importance, importance_layer, k, length, temperature == 0.0)
-        calibrated = _calibrated(calibration, alpha, [m.value for m in chosen if m.name == "calibrated"])
+        calibrated = _calibrated(calibration, alpha, [m.value for m in chosen if m.name in known.FROM_FILE])
         world = World(
             profiles.load(Link, link),
             profiles.load(profiles.Device, device_profile),
@@ -93,7 +97,7 @@ def command(
             calibrated=calibrated,
             threads=threads or usable_cores(),
         )
-        outcome = _run(plan, draft, target, calibration)
+        outcome = _run(plan, draft, target, calibration, parallel, draft_weights)
     except ValueError as error:  # of prompts, methods, profiles, records and files: one line each
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
@@ -150,7 +154,7 @@ def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | Non
     if not wanted:
         return {}
     if path is None:
-        raise CommandError("the method calibrated needs --calibration FILE (`sluice calibrate` makes one)")
+        raise CommandError("the methods calibrated and answer-level need --calibration FILE (`sluice calibrate` makes one)")
     found = files.load(path)
     if alpha is None and None in wanted and len(found.thresholds) != 1:
         known = ", ".join(f"{t.alpha:g}" for t in found.thresholds)
@@ -161,25 +165,25 @@ def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | Non
     def at(a: float) -> Calibrated:
         predictor = found.predictor if one is None else None
         limits = (policy.k, policy.span_tokens, policy.wait_tokens, policy.risk)
-        return Calibrated(a, one, predictor, found.tau(a), Importance(policy.importance), *limits)
+        return Calibrated(a, one, predictor, found.tau(a), Importance(policy.importance), *limits, policy.answer_level)
 
     default = alpha if alpha is not None else found.thresholds[0].alpha
     return {value: at(default if value is None else value) for value in wanted}
 
 
-def _run(plan: Plan, draft: str, target: str, calibration: Path | None) -> Outcome:
+def _run(plan: Plan, draft: str, target: str, calibration: Path | None, parallel: int, draft_weights: str) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from services.common.calibration import files
     from services.edge_worker.settings import EdgeSettings
-    from services.evaluate import subject
     from services.evaluate.run import evaluate
+    from services.pair import models
 
     preset = presets.preset(presets.DEFAULT)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr_console()) as bars:
         loading = bars.add_task("loading the models", total=None)
-        pair = subject.load(
+        pair = models.load(
             draft or preset.draft,
             target or preset.target,
             [task.prompt for task in plan.tasks],
@@ -187,10 +191,12 @@ def _run(plan: Plan, draft: str, target: str, calibration: Path | None) -> Outco
             entries=EdgeSettings.model_fields["x_entries"].default,
             threads=plan.threads,
             layer=plan.knobs.layer,
+            parallel=parallel,
+            draft_weights=draft_weights,
         )
         bars.remove_task(loading)
         if calibration is not None:
-            subject.check(pair, files.load(calibration))
+            models.check(pair, files.load(calibration))
         bar: dict[str, TaskID] = {}
 
         def tell(name: str, done: int, total: int) -> None:

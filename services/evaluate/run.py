@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from services.evaluate import methods, modelled, similarity, summary
 from services.evaluate.methods import Calibrated, Knobs, Method
 from services.evaluate.modelled import World
 from services.evaluate.similarity import Likeness, Sentences
-from services.evaluate.subject import Subject
-from services.evaluate.summary import Figures, Row
+from services.evaluate.summary import Figures
 from services.evaluate.tasks import Task, correct
 from services.evaluate.trace import Record
-from services.evaluate.write import Asked, alone, remote, write
+from services.evaluate.write import Asked, Subject, alone, remote, write
+from services.pair.judge import Judge
+from services.pair.rows import Row, spread
 
 Tell = Callable[[str, int, int], None]  # what is being done, answers done, answers in all
 Key = tuple[str, int]  # method, prompt
@@ -97,8 +98,8 @@ async def evaluate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
 
 
 class _Run:
-    """Prompts one after the other, all methods of each: what slows the machine for a while slows them all. Random gating comes
-    last, since its rate is that of another method."""
+    """Prompts in order, all methods of each in one row: what slows the machine for a while slows them all, and methods that
+    write the same text share it. Random gating comes last, since its rate is that of another method."""
 
     def __init__(self, subject: Subject, plan: Plan, journal: Journal, tell: Tell) -> None:
         self._subject, self._plan, self._journal, self._tell = subject, plan, journal, tell
@@ -116,13 +117,18 @@ class _Run:
         return rate
 
     async def _all(self, wanted: Sequence[Method], rate: float | None) -> None:
-        for prompt in range(len(self._plan.tasks)):
-            for method in wanted:
-                await self._one(method, prompt, rate)
-                self._done += 1
-                self._tell("answers", self._done, self._total)
+        def worker(row: Row[Judge]) -> Callable[[int], Awaitable[None]]:
+            async def work(prompt: int) -> None:
+                for method in wanted:
+                    await self._one(row, method, prompt, rate)
+                    self._done += 1
+                    self._tell("answers", self._done, self._total)
 
-    async def _one(self, method: Method, prompt: int, rate: float | None) -> None:
+            return work
+
+        await spread(range(len(self._plan.tasks)), [worker(row) for row in self._subject.rows])
+
+    async def _one(self, row: Row[Judge], method: Method, prompt: int, rate: float | None) -> None:
         rule = None if method.name in methods.ALONE else rule_of(method, self._plan, rate)
         mark = "" if rule is None else text_hash(repr(rule))
         found = self._journal.found.get((method.label, prompt))
@@ -132,16 +138,17 @@ class _Run:
                 "folder"
             )
         if found is None:
-            record = await self._write(method, prompt, rule)
-            self._journal.add(replace(record, correct=correct(self._plan.tasks[prompt], record.text), rule=mark))
+            record = await self._write(row, method, prompt, rule)
+            right = await asyncio.to_thread(correct, self._plan.tasks[prompt], record.text)
+            self._journal.add(replace(record, correct=right, rule=mark))
             await asyncio.sleep(0)  # an interrupt is noticed between answers
 
-    async def _write(self, method: Method, prompt: int, rule: methods.Rule | None) -> Record:
+    async def _write(self, row: Row[Judge], method: Method, prompt: int, rule: methods.Rule | None) -> Record:
         asked = self._plan.asked
         if rule is not None:
-            return await write(self._subject, asked, prompt, method.label, rule)
+            return await write(self._subject, row, asked, prompt, method.label, rule)
         if method.name == "llm":
-            return alone(self._subject, asked, prompt)
+            return await alone(self._subject, row, asked, prompt)
         return remote(self._subject, asked, self._journal.found[("llm", prompt)])
 
 
@@ -150,10 +157,10 @@ def rule_of(method: Method, plan: Plan, rate: float | None = None) -> methods.Ru
     return methods.rule(method, plan.knobs, plan.calibrated.get(method.value), rate)
 
 
-def _rows(records: dict[Key, Record], plan: Plan, tell: Tell) -> dict[str, list[Row]]:
+def _rows(records: dict[Key, Record], plan: Plan, tell: Tell) -> dict[str, list[summary.Row]]:
     path = similarity.folder()
     sentences = Sentences(path) if path else None
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[summary.Row]] = {}
     for number, method in enumerate(plan.methods, 1):
         patient = method.name in methods.ALONE or rule_of(method, plan, 0.0).patient
         rows[method.label] = [_row(records, method.label, n, plan, patient, sentences) for n in range(len(plan.tasks))]
@@ -161,12 +168,14 @@ def _rows(records: dict[Key, Record], plan: Plan, tell: Tell) -> dict[str, list[
     return rows
 
 
-def _row(records: dict[Key, Record], label: str, prompt: int, plan: Plan, patient: bool, sentences: Sentences | None) -> Row:
+def _row(
+    records: dict[Key, Record], label: str, prompt: int, plan: Plan, patient: bool, sentences: Sentences | None
+) -> summary.Row:
     record = records[(label, prompt)]
     likeness: Likeness | None = None
     if sentences is not None:
         likeness = sentences.likeness(record.text, records[("llm", prompt)].text)
-    return Row(record, modelled.run(record, plan.world, patient=patient, seed=plan.asked.seed), likeness)
+    return summary.Row(record, modelled.run(record, plan.world, patient=patient, seed=plan.asked.seed), likeness)
 
 
 def _header(subject: Subject, plan: Plan) -> Header:
@@ -183,4 +192,5 @@ def _header(subject: Subject, plan: Plan) -> Header:
         "seed": plan.asked.seed,
         "knobs": asdict(plan.knobs),
         "threads": plan.threads,
+        "parallel": len(subject.rows),
     }

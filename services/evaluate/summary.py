@@ -26,6 +26,7 @@ SOURCES = {
     "exact_match": MEASURED,
     "exact_match_relative_to_llm": MEASURED,
     "exact_match_difference_to_llm": MEASURED,
+    "exact_match_difference_to_hlm": MEASURED,
     "cosine": MEASURED,
     "bertscore": MEASURED,
     "tokens_per_second": MEASURED,
@@ -39,6 +40,8 @@ SOURCES = {
     "energy_relative_to_llm": MODELLED,
     "energy_relative_to_hlm": MODELLED,
 }
+NO_HLM = "hlm was not run"
+NO_ANSWER = "no prompt has one right answer"
 Figures = dict[str, Figure]
 
 
@@ -88,21 +91,28 @@ class _Method:
                 lambda r: r.record.down_bytes + sum(e.down_bytes for e in r.record.exchanges)
             ),
             "damage": self._per_token(lambda r: r.record.audit_sum),
-            "tokens_per_second": self._draws.ratio(
-                self._answered(self._rows), _column(self._rows, lambda r: r.record.measured_seconds)
-            ),
+            "tokens_per_second": self._speed(),
         }
 
+    def _speed(self) -> Figure:
+        seconds = [r.record.measured_seconds for r in self._rows if r.record.measured_seconds is not None]
+        if len(seconds) < len(self._rows):
+            return Figure(None, reason="several answers were written at once (--parallel): none has a time of its own")
+        return self._draws.ratio(self._answered(self._rows), np.array(seconds))
+
     def _quality(self) -> Figures:
-        right, marked = _marks(self._rows)
-        theirs = _marks(self._llm)
+        right, marked = marks(self._rows)
+        theirs = marks(self._llm)
         exact = {
             "exact_match": self._draws.ratio(right, marked),
             "exact_match_relative_to_llm": self._draws.relative(right, marked, *theirs),
             "exact_match_difference_to_llm": self._draws.difference(right, marked, *theirs),
+            "exact_match_difference_to_hlm": Figure(None, reason=NO_HLM)
+            if self._hlm is None
+            else self._draws.difference(right, marked, *marks(self._hlm)),
         }
         if not marked.any():
-            exact = dict.fromkeys(exact, Figure(None, reason="no prompt has one right answer"))
+            exact = dict.fromkeys(exact, Figure(None, reason=NO_ANSWER))
         return exact | {name: self._alike(name) for name in ("cosine", "bertscore")}
 
     def _alike(self, name: str) -> Figure:
@@ -113,8 +123,8 @@ class _Method:
 
     def _modelled(self) -> Figures:
         answered = self._answered(self._rows)
-        seconds = _column(self._rows, lambda r: r.modelled.seconds)
-        joules = _column(self._rows, lambda r: r.modelled.joules)
+        seconds = column(self._rows, lambda r: r.modelled.seconds)
+        joules = column(self._rows, lambda r: r.modelled.joules)
         return {
             "modelled_tokens_per_second": self._draws.ratio(answered, seconds),
             "modelled_seconds_per_answer": self._draws.ratio(seconds, np.ones(len(seconds))),
@@ -129,29 +139,30 @@ class _Method:
 
     def _energy_relative(self, joules: Floats, answered: Floats, to: Sequence[Row] | None) -> Figure:
         if to is None:
-            return Figure(None, reason="hlm was not run")
-        theirs = _column(to, lambda r: r.modelled.joules)
+            return Figure(None, reason=NO_HLM)
+        theirs = column(to, lambda r: r.modelled.joules)
         return self._draws.relative(joules, answered, theirs, self._answered(to))
 
     def _upload_of_drafted(self) -> Figure:
         """The papers' rate: of the tokens that the small model drafted; bonus tokens are none of them."""
         if self._rows[0].record.streamed:
             return Figure(None, reason="nothing is drafted")
-        drafted = _column(self._rows, lambda r: r.record.answered - r.record.bonus)
-        return self._draws.ratio(_column(self._rows, lambda r: r.record.judged), drafted)
+        drafted = column(self._rows, lambda r: r.record.answered - r.record.bonus)
+        return self._draws.ratio(column(self._rows, lambda r: r.record.judged), drafted)
 
     def _per_token(self, of: Callable[[Row], float]) -> Figure:
-        return self._draws.ratio(_column(self._rows, of), self._answered(self._rows))
+        return self._draws.ratio(column(self._rows, of), self._answered(self._rows))
 
     @staticmethod
     def _answered(rows: Sequence[Row]) -> Floats:
-        return _column(rows, lambda r: r.record.answered)
+        return column(rows, lambda r: r.record.answered)
 
 
-def _column(rows: Sequence[Row], of: Callable[[Row], float]) -> Floats:
+def column(rows: Sequence[Row], of: Callable[[Row], float]) -> Floats:
+    """`[prompts]`."""
     return np.array([of(row) for row in rows], dtype=float)
 
 
-def _marks(rows: Sequence[Row]) -> tuple[Floats, Floats]:
+def marks(rows: Sequence[Row]) -> tuple[Floats, Floats]:
     """Right answers, and answers that can be marked; both `[prompts]`."""
-    return _column(rows, lambda r: r.record.correct is True), _column(rows, lambda r: r.record.correct is not None)
+    return column(rows, lambda r: r.record.correct is True), column(rows, lambda r: r.record.correct is not None)

@@ -21,7 +21,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Record:
-    """One answer. ``measured_seconds``: in this process, both models on this machine, no network, audits left out.
+    """One answer. ``measured_seconds``: in this process, both models on this machine, no network, audits left out; ``None``
+    where other answers were written at the same time.
 
     ``streamed``: the large model wrote alone: one pass for each token, tokens streamed down (``down_bytes`` in all).
     ``open_bytes``: the opening message, 0 where nothing is asked; ``prompt_fed``: prompt tokens the large model processed.
@@ -37,7 +38,7 @@ class Record:
     bonus: int
     audit_sum: float
     steps: int
-    measured_seconds: float
+    measured_seconds: float | None
     open_bytes: int
     prompt_fed: int
     exchanges: tuple[Exchange, ...] = ()

@@ -6,10 +6,8 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from services.common import codec
-from services.common.calibration.predictor import Predictor
 from services.common.messages import Open, Verdict, encode
 from services.common.rng import Purpose, key
 from services.common.sampling import Sampling
@@ -17,25 +15,16 @@ from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter, Step, StepRequest
 from services.edge_worker.session import Observer, Session, Worker
-from services.edge_worker.signals import Signal
 from services.edge_worker.transcript import Flight
-from services.evaluate.judge import Judge
 from services.evaluate.methods import Rule
 from services.evaluate.trace import Exchange, Record
+from services.pair.judge import Judge
+from services.pair.rows import Pair, Row
 
 DEADLINE_SECONDS = 600.0  # nothing is lost in one process; a forward pass may be slow
 
 
-class Subject(Protocol):
-    """Both models in this process, and the prompts in the ids of their tokenizer."""
-
-    prompts: Sequence[Sequence[int]]
-    end_ids: frozenset[int]
-    judge: Judge
-
-    def drafter(self, signal: Signal, predictor: Predictor | None) -> Drafter: ...
-
-    def text(self, ids: Sequence[int]) -> str: ...
+Subject = Pair[Judge]
 
 
 @dataclass(frozen=True)
@@ -50,12 +39,13 @@ class Asked:
         return int(key(self.seed, prompt, 0, Purpose.GATE))
 
 
-def alone(subject: Subject, asked: Asked, prompt: int) -> Record:
+async def alone(subject: Subject, row: Row[Judge], asked: Asked, prompt: int) -> Record:
     """The large model by itself, the text of ``llm`` and of ``remote-llm``."""
     ids = subject.prompts[prompt]
-    session, seed, judge = os.urandom(16), asked.of(prompt), subject.judge
+    session, seed = os.urandom(16), asked.of(prompt)
     started = time.monotonic()
-    out = judge.alone(session, ids, asked.max_tokens, subject.end_ids, asked.sampling, seed)
+    with row.writing():
+        out = await row.judge.alone(session, ids, asked.max_tokens, subject.end_ids, asked.sampling, seed)
     seconds = time.monotonic() - started
     return Record(
         method="llm",
@@ -66,7 +56,7 @@ def alone(subject: Subject, asked: Asked, prompt: int) -> Record:
         bonus=0,
         audit_sum=0.0,
         steps=0,
-        measured_seconds=seconds,
+        measured_seconds=_measured(subject, seconds),
         open_bytes=0,
         prompt_fed=len(ids),
         streamed=True,
@@ -90,13 +80,18 @@ def remote(subject: Subject, asked: Asked, record: Record) -> Record:
         session=session, round=0, kept=0, token=max(ids), base_length=len(ids), base_digest=codec.base_digest(ids)
     )
     down = record.answered * len(encode(verdict))
-    return replace(record, method="remote-llm", open_bytes=subject.judge.size(opening), down_bytes=down)
+    return replace(record, method="remote-llm", open_bytes=subject.rows[0].judge.size(opening), down_bytes=down)
 
 
-async def write(subject: Subject, asked: Asked, prompt: int, label: str, rule: Rule) -> Record:
+async def write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, label: str, rule: Rule) -> Record:
     """One answer, every skipped token of it audited; what the audits of trailing spans cost is left out."""
-    judge, ids = subject.judge, subject.prompts[prompt]
-    drafter = _Counting(subject.drafter(rule.gate.signal, rule.predictor))
+    with row.writing():
+        return await _write(subject, row, asked, prompt, label, rule)
+
+
+async def _write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, label: str, rule: Rule) -> Record:
+    judge, ids = row.judge, subject.prompts[prompt]
+    drafter = _Counting(row.drafter(rule.gate.signal, rule.predictor))
     log = _Log(judge, drafter)
     slot = drafter.acquire()
     if slot is None:
@@ -114,7 +109,7 @@ async def write(subject: Subject, asked: Asked, prompt: int, label: str, rule: R
         on_outage=OnOutage.ERROR,
     )
     started = time.monotonic()
-    session = Session(request, _worker(subject, drafter, rule, log), slot)
+    session = Session(request, _worker(subject, judge, drafter, rule, log), slot)
     out = [token.id async for token in session]
     seconds = time.monotonic() - started - log.audit_seconds
     _check(session.stats, log)
@@ -127,18 +122,18 @@ async def write(subject: Subject, asked: Asked, prompt: int, label: str, rule: R
         bonus=session.stats.bonus,
         audit_sum=log.audit_sum,
         steps=drafter.steps,
-        measured_seconds=seconds,
+        measured_seconds=_measured(subject, seconds),
         open_bytes=judge.open_bytes if rule.asks else 0,
         prompt_fed=judge.prompt_fed if rule.asks else 0,
         exchanges=tuple(log.exchanges),
     )
 
 
-def _worker(subject: Subject, drafter: Drafter, rule: Rule, log: Observer) -> Worker:
+def _worker(subject: Subject, judge: Judge, drafter: Drafter, rule: Rule, log: Observer) -> Worker:
     return Worker(
         name="evaluate",
         drafter=drafter,
-        client=subject.judge,
+        client=judge,
         breaker=Breaker(),
         gate=rule.gate,
         end_ids=subject.end_ids,
@@ -157,6 +152,11 @@ def _worker(subject: Subject, drafter: Drafter, rule: Rule, log: Observer) -> Wo
 def _check(stats: AnswerStats, log: _Log) -> None:
     if stats.skipped != log.audited or stats.unverified:
         raise RuntimeError("a skipped token was not audited, or a candidate not judged: the damage would be wrong")
+
+
+def _measured(subject: Subject, seconds: float) -> float | None:
+    """Answers that share passes, and texts that are remembered, have no time of their own."""
+    return seconds if len(subject.rows) == 1 else None
 
 
 def _text(subject: Subject, ids: Sequence[int]) -> str:

@@ -54,11 +54,16 @@ class TargetEngine:
     def _hidden(self, feeds: list[Feed]) -> torch.Tensor:
         return self._engine.hidden([f.slot.row for f in feeds], [f.start for f in feeds], [f.tokens for f in feeds])
 
-    @staticmethod
-    def _judge(item: Round, logits: torch.Tensor) -> Judged:
+    def law(self, item: Round, logits: torch.Tensor) -> list[Row]:
+        """``y`` of each row of a round, from its ``logits`` `[rows, vocabulary]`. Raises ``ValueError`` where they are not
+        finite."""
         y: list[Row] = list(distribution(logits, item.sampling).cpu().numpy())
         if not all(np.isfinite(row).all() for row in y):
             raise ValueError("the target's logits are not finite")
+        return y
+
+    def _judge(self, item: Round, logits: torch.Tensor) -> Judged:
+        y = self.law(item, logits)
         return judge(item.span, y, seed=item.seed, start=len(item.base), round_=item.number, want_bonus=item.want_bonus)
 
 

@@ -7,19 +7,21 @@ an answer with a damage of about 0.9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from services.calibrate.record import Recorder
-from services.calibrate.run import Plan, Subject
+from services.calibrate.run import Plan
 from services.common.calibration.files import Model, Policy
 from services.common.rng import Floats
 from services.common.sampling import Sampling
 from services.edge_worker.draft import Step, StepRequest
 from services.edge_worker.fakes import LoopbackClient, TableDrafter
+from services.pair.rows import Row, SoloRow
 
 VOCABULARY = 6
 END = 5
@@ -60,18 +62,20 @@ def damage_of(kind: int) -> float:
 class Drafter(TableDrafter):
     """With all signals at hand."""
 
-    signals: Mapping[str, float]
-
     async def step(self, request: StepRequest) -> Step:
         step = await super().step(request)
         p = step.x.counts / step.x.counts.sum()
         second = float(np.sort(p)[-2]) if len(p) > 1 else 0.0
-        self.signals = {
+        signals = {
             "one_minus_max": step.u,
             "entropy": min(1.0, float(-(p * np.log(p)).sum() / np.log(VOCABULARY))),
             "margin": min(1.0, 1.0 - float(p.max()) + second),
         }
-        return step
+        return replace(step, signals=signals)
+
+
+def row() -> SoloRow[LoopbackClient]:
+    return SoloRow(lambda *_: Drafter(draft_law, slots=1), LoopbackClient(target_law))
 
 
 def recorder(seed: int, **changes: Any) -> Recorder:
@@ -83,7 +87,7 @@ def recorder(seed: int, **changes: Any) -> Recorder:
         "end_ids": {END},
         "seed": seed,
     }
-    return Recorder(Drafter(draft_law, slots=1), LoopbackClient(target_law), **{**values, **changes})
+    return Recorder(row(), **{**values, **changes})
 
 
 def prompts(count: int) -> list[list[int]]:
@@ -92,19 +96,26 @@ def prompts(count: int) -> list[list[int]]:
     return [[kind, 0] for kind in [0] * (count - len(kinds)) + kinds]
 
 
-def subject(count: int) -> Subject:
+class Exact:
+    """``Pair``."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], rows: int) -> None:
+        self.rows: Sequence[Row[LoopbackClient]] = [row() for _ in range(rows)]
+        self.prompts = prompts
+        self.end_ids = frozenset({END})
+        self.draft = self.target = Model(reference="exact", revision="1", weights="table")
+        self.tokenizer_hash, self.template_hash = "tables", "no template"
+
+    def text(self, ids: Sequence[int]) -> str:
+        return " ".join(map(str, ids))
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def subject(count: int, rows: int = 1) -> Exact:
     """As many prompts of each kind."""
-    model = Model(reference="exact", revision="1", weights="table")
-    return Subject(
-        Drafter(draft_law, slots=1),
-        LoopbackClient(target_law),
-        [[n % 5, 0] for n in range(count)],
-        frozenset({END}),
-        model,
-        model,
-        "tables",
-        "no template",
-    )
+    return Exact([[n % 5, 0] for n in range(count)], rows)
 
 
 def plan(work: Path, **changes: Any) -> Plan:

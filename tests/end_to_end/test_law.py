@@ -61,7 +61,7 @@ async def write(
     worker = Worker(
         name="edge",
         drafter=drafter,
-        client=tiny.EngineClient(TARGET),
+        client=tiny.client(TARGET),
         breaker=Breaker(),
         gate=Gate(signal, 0.5, importance=importance, quantile=quantile),
         end_ids=frozenset(),

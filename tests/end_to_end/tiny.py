@@ -3,24 +3,20 @@ network."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from services.common import codec
 from services.common.lm import parts
 from services.common.lm.engine import CausalEngine
-from services.common.messages import Cancel, CandidateBatch, Open, Verdict, decode, encode
 from services.common.sampling import Sampling
 from services.common.warp import distribution
 from services.edge_worker.draft import ModelDrafter
 from services.edge_worker.signals import Signal
-from services.edge_worker.verifier_client import Lost
+from services.pair.judge import Direct, Judge
 from services.verifier.engine import TargetEngine
-from services.verifier.scheduler import Round
 from services.verifier.slots import SlotTable
 
 VOCABULARY = 5
@@ -51,59 +47,10 @@ def drafter(net: PreTrainedModel, signal: Signal = Signal.ONE_MINUS_MAX) -> Mode
     return ModelDrafter(engine, vocabulary=VOCABULARY, signal=signal, entries=VOCABULARY)
 
 
-class EngineClient:
+def client(net: PreTrainedModel) -> Judge:
     """``VerifierClient`` over the verifier's real engine; messages take their wire form on the way."""
-
-    def __init__(self, net: PreTrainedModel) -> None:
-        self._engine = TargetEngine(CausalEngine(net, slots=2, capacity_tokens=CAPACITY), SlotTable(2), vocabulary=VOCABULARY)
-        self._open: dict[bytes, tuple[Open, list[int]]] = {}
-        self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
-
-    def verdicts(self, session: bytes) -> asyncio.Queue[Verdict | Lost]:
-        return self._queues.setdefault(session, asyncio.Queue())
-
-    def release(self, session: bytes) -> None:
-        self._queues.pop(session, None)
-        self._open.pop(session, None)
-
-    async def open(self, message: Open) -> int:
-        data = encode(message)
-        received = decode(data)
-        assert isinstance(received, Open)
-        self._open[message.session] = (received, received.base())
-        return len(data)
-
-    async def submit(self, message: CandidateBatch) -> int:
-        data = encode(message)
-        batch = decode(data)
-        assert isinstance(batch, CandidateBatch)
-        opened, base = self._open[batch.session]
-        assert codec.base_digest(base) == batch.base_digest
-        span = batch.tokens()
-        item = Round(batch.session, base, span, opened.sampling, opened.seed, batch.round, batch.want_bonus, 0.0)
-        (judged,), _ = self._engine.verify([item])
-        new = [*base, *(t.d for t in span[: judged.kept]), *([] if judged.token is None else [judged.token])]
-        self._open[batch.session] = (opened, new)
-        verdict = Verdict(
-            session=batch.session,
-            round=batch.round,
-            attempt=batch.attempt,
-            kept=judged.kept,
-            token=judged.token,
-            corrected=judged.corrected,
-            base_length=len(new),
-            base_digest=codec.base_digest(new),
-            audits=codec.pack_audits(judged.audits),
-        )
-        received = decode(encode(verdict))
-        assert isinstance(received, Verdict)
-        queue = self._queues.get(batch.session)
-        if queue is not None:
-            queue.put_nowait(received)
-        return len(data)
-
-    async def cancel(self, message: Cancel) -> int:
-        return 0
+    engine = TargetEngine(CausalEngine(net, slots=2, capacity_tokens=CAPACITY), SlotTable(2), vocabulary=VOCABULARY)
+    return Judge(Direct(engine))
 
 
 def law(net: PreTrainedModel, prefix: Sequence[int], sampling: Sampling) -> np.ndarray:

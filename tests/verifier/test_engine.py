@@ -114,8 +114,9 @@ def test_what_the_model_pads_behind_its_vocabulary_is_never_drawn(loaded: Loaded
 
 
 def test_logits_that_are_not_finite_are_an_error_not_a_token(loaded: LoadedModel) -> None:
+    target, _ = engine(loaded)
     with pytest.raises(ValueError, match="not finite"):
-        TargetEngine._judge(round_(b"s", [1], [], sampling=Sampling()), torch.full((1, 10), torch.nan))
+        target._judge(round_(b"s", [1], [], sampling=Sampling()), torch.full((1, 10), torch.nan))
 
 
 @pytest.mark.statistical
@@ -136,7 +137,7 @@ def test_one_position_follows_the_targets_law(loaded: LoadedModel) -> None:
     for seed in range(4000):
         d = x.sample(seed, len(base), 0)
         span = [SpanToken(d, x.of(d), x)]
-        judged = TargetEngine._judge(round_(b"s", base, span, sampling=sampling, seed=seed, want_bonus=False), logits)
+        judged = target._judge(round_(b"s", base, span, sampling=sampling, seed=seed, want_bonus=False), logits)
         draws.append(d if judged.kept else judged.token)
         accepted += judged.kept
     counts = np.array([draws.count(int(t)) for t in support])
@@ -147,4 +148,4 @@ def test_one_position_follows_the_targets_law(loaded: LoadedModel) -> None:
     for seed in range(3):  # the path through the model gives what the law was tested on
         d = x.sample(seed, len(base), 0)
         item = round_(b"s", base, [SpanToken(d, x.of(d), x)], sampling=sampling, seed=seed, want_bonus=False)
-        assert target.verify([item])[0][0] == TargetEngine._judge(item, logits)
+        assert target.verify([item])[0][0] == target._judge(item, logits)
