@@ -42,12 +42,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``figures`` by method, in the order that was asked for."""
+    """``figures`` by method, in the order that was asked for, and the answers they come from."""
 
     plan: Plan
     subject: dict[str, Any]
     figures: dict[str, Figures]
     rand_rate: float | None
+    rows: dict[str, list[summary.Row]]
 
     def summary(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -94,7 +95,7 @@ async def evaluate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
     missing = "" if similarity.folder() else similarity.MISSING
     figures = summary.summarise(rows, seed=plan.asked.seed, no_likeness=missing)
     about = {"draft": subject.draft.model_dump(), "target": subject.target.model_dump(), "tokenizer": subject.tokenizer_hash}
-    return Outcome(plan, about, figures, rate)
+    return Outcome(plan, about, figures, rate, rows)
 
 
 class _Run:
