@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.common.drift.ledger import Ledger
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 
@@ -44,7 +45,9 @@ class AnswerRequest:
     on_outage: OnOutage
     tenant: str = ""
     top_logprobs: int | None = None  # None: no log probabilities wanted
-    slm_only: bool = False  # k = 0: nothing is ever sent
+    slm_only: bool = False  # k = 0: nothing is sent but, for a share of answers, an audit at their end
+    audit_seed: int | None = None  # of the draw of that share; None: ``seed``
+    watched: bool = False  # its damage counts for the drift of its device class
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,7 @@ class AnswerStats:
     rounds: int = 0  # rounds with a verdict
     lost_rounds: int = 0  # rounds whose deadline passed
     payload_bytes: int = 0
-    audit_sum: float = 0.0
-    audited: int = 0
+    audits: Ledger = field(default_factory=Ledger)
     late_verdicts: int = 0
     draft_seconds: float = 0.0
     wait_seconds: float = 0.0
@@ -96,8 +98,17 @@ class AnswerStats:
 
     @property
     def damage(self) -> float:
-        """Sum of the audits of the answer's skipped tokens / its answered tokens."""
-        return self.audit_sum / self.total if self.total else 0.0
+        """Sum of the audits of the answer's skipped tokens / its answered tokens; unbiased, so one answer's may exceed 1."""
+        return self.audits.damage(self.total)
+
+    @property
+    def audit_sum(self) -> float:
+        return self.audits.weighted_sum
+
+    @property
+    def unaudited(self) -> int:
+        """Skipped tokens that neither a round nor the draw of audits covered."""
+        return self.audits.unaudited(self.skipped)
 
 
 class OutageError(RuntimeError):

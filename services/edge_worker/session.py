@@ -12,9 +12,9 @@ import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from services.common import codec, rng
 from services.common.messages import Mode, Status, Verdict
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
+from services.edge_worker.auditing import RESEND, Auditing
 from services.edge_worker.breaker import Permit
 from services.edge_worker.drafting import Drafting
 from services.edge_worker.sender import Sender
@@ -26,7 +26,6 @@ from services.edge_worker.worker import Observer, Worker
 __all__ = ["Observer", "Session", "Worker"]
 
 MAX_ATTEMPTS = 4
-RESEND = (Status.STALE_BASE, Status.CONTEXT_LOST)
 STOP = Lost(-1, -1, "stop")  # wakes a session that waits for a verdict
 
 
@@ -50,6 +49,7 @@ class Session:
             tokenizer_hash=worker.tokenizer_hash,
             target=worker.target,
         )
+        self._audits = Auditing(request, worker, self._text, self._sender, self.stats)
         self._permit: Permit | None = None  # of the round in flight
         self.asked = False  # whether the verifiers were to be told of it; not while the gate keeps the whole answer local
         self._stopping = ""
@@ -84,6 +84,8 @@ class Session:
             self.stats.finish_reason = self._text.finished or "length"
             if not self._text.finished:
                 self.stats.degraded_reason = self._stopping
+            else:
+                await self._audits.settle(lambda flight: self._receive(flight, block=True))
         finally:
             await self._end()
 
@@ -126,7 +128,7 @@ class Session:
         """Ahead of a round in flight, drafting stops where the next upload will end: what is beyond belongs to a later
         round."""
         text = self._text
-        if text.ended() or (text.flight is not None and (text.flight.audit_only or not self.worker.ahead)):
+        if text.ended() or (text.flight is not None and not self.worker.ahead):
             return False
         return cut(text.own_pending(), self._limits, ended=False) is None
 
@@ -154,31 +156,22 @@ class Session:
         text, now = self._text, self.worker.clock()
         ended = text.ended()
         n = cut(text.pending, self._limits, ended=ended)
-        audit_only = n is None
         if n is None:
-            if not ended and not self._drafting.local_stretch:
-                return []
-            if not self._wants_audit():
-                return text.keep_local(len(text.pending))
-            n = len(text.pending)
+            return self._keep_local(len(text.pending)) if ended or self._drafting.local_stretch else []
         self._permit = self.worker.breaker.admit(now)
         if self._permit is None and not self._must_be_verified():
-            if not audit_only:
-                self._degrade(f"breaker open after {self.worker.breaker.cause}")
+            self._degrade(f"breaker open after {self.worker.breaker.cause}")
             self._sender.opened = False  # the verifier's base stays behind: a later round sends all ids
-            return text.keep_local(n)
-        self._sender.submit(text.send(n, now=now, audit_only=audit_only), text.base)
+            return self._keep_local(n)
+        self._sender.submit(text.send(n, now=now), text.base)
         return []
+
+    def _keep_local(self, n: int) -> list[TokenOut]:
+        self._audits.left(self._text.pending[:n])
+        return self._text.keep_local(n)
 
     def _must_be_verified(self) -> bool:
         return self.request.on_outage is not OnOutage.DEGRADE
-
-    def _wants_audit(self) -> bool:
-        """Drawn before generation, from the seed alone; audits of such trailing spans are weighted by the inverse of the
-        rate."""
-        if self.request.slm_only:
-            return False
-        return rng.uniform(self.request.seed, 0, 0, rng.Purpose.AUDIT) < self.worker.audit_rate
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
@@ -219,13 +212,9 @@ class Session:
         stats.verify_seconds += verdict.verify_seconds
         stats.judged += sum(t.judged for t in flight.span[: verdict.kept]) + verdict.corrected
         stats.uploaded_candidates += sum(t.judged for t in flight.span)
-        weight = 1.0 / self.worker.audit_rate if flight.audit_only else 1.0
-        audits = codec.unpack_audits(verdict.audits)
-        stats.audit_sum += weight * sum(audits)
-        stats.audited += len(audits)
-        if flight.audit_only:
-            return self._text.verdict(len(flight.span), None, False)
-        return self._text.verdict(verdict.kept, verdict.token, verdict.corrected)
+        out = self._text.verdict(verdict.kept, verdict.token, verdict.corrected)
+        self._audits.in_round(verdict)
+        return out
 
     def _refused(self, flight: Flight, verdict: Verdict) -> list[TokenOut]:
         """Any status but ``ok``: send all ids again where that helps, else go on without."""
@@ -271,9 +260,9 @@ class Session:
         self.stats.lost_rounds += 1
         self.stats.causes[cause] = self.stats.causes.get(cause, 0) + 1
         self._sender.opened = False  # the verifier's base may have moved on without us: the next round sends all ids again
-        flight = self._text.flight
-        if flight is not None and not flight.audit_only:
-            self._degrade(cause)
+        self._degrade(cause)
+        if self._text.flight is not None:
+            self._audits.left(self._text.flight.span)
         return self._text.give_up()
 
     def _degrade(self, cause: str) -> None:

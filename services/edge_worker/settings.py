@@ -97,7 +97,7 @@ class EdgeSettings(KafkaSettings, RedisSettings):
         default=0.5, ge=0, le=1, description="share of recent tokens that importance holds back at gamma 1"
     )
     importance_window: int = Field(default=64, ge=1, le=4096, description="tokens over which that share is taken")
-    k: int = Field(default=4, ge=0, le=64, description="most candidates of one upload; 0: never ask")
+    k: int = Field(default=4, ge=0, le=64, description="most candidates of one upload; 0: ask about nothing")
     gamma: float = Field(default=1.0, ge=0, le=10, description="strictness: 0 asks about every token, larger asks about fewer")
     k_max: int = Field(default=16, ge=1, le=64, description="largest k that a request may ask for")
     gamma_max: float = Field(default=4.0, ge=0, le=10, description="largest gamma that a request may ask for")
@@ -115,7 +115,10 @@ class EdgeSettings(KafkaSettings, RedisSettings):
         default=True, description="draft on while a round is out; off where draft and verifier share their cores"
     )
     audit_rate: float = Field(
-        default=0.02, gt=0, le=1, description="share of answers whose trailing span is uploaded for audit only"
+        default=0.02,
+        ge=0,
+        le=1,
+        description="share of answers whose tokens without a verdict (with k = 0: all) are uploaded at their end, for audit",
     )
 
     # -- outages

@@ -23,7 +23,7 @@ class Flight:
     round: int
     span: list[Drafted]
     want_bonus: bool
-    audit_only: bool
+    audit_only: bool  # the answer has ended: its verdict says how good a span was, and changes nothing
     sent_at: float  # seconds of the session's clock, of this attempt
     first_sent_at: float
     shown: int  # tokens at the front of the span that the client has seen
@@ -107,12 +107,12 @@ class Transcript:
             self._shown += 1
         return out
 
-    def send(self, n: int, *, now: float, audit_only: bool = False) -> Flight:
+    def send(self, n: int, *, now: float) -> Flight:
         """The first ``n`` pending tokens become the span in flight. A bonus is wanted wherever the answer can go on."""
         span, self.pending = self.pending[:n], self.pending[n:]
-        want_bonus = not audit_only and not (span and self._closes(len(self.base) + n, span[-1].d))
+        want_bonus = not (span and self._closes(len(self.base) + n, span[-1].d))
         shown, self._shown = min(self._shown, n), max(0, self._shown - n)
-        self.flight = Flight(self.round, span, want_bonus, audit_only, now, now, shown)
+        self.flight = Flight(self.round, span, want_bonus, False, now, now, shown)
         self.round += 1
         return self.flight
 

@@ -166,7 +166,7 @@ async def test_lossless_never_asks_for_an_importance_that_sees_the_draft(rig: Ca
 @pytest.mark.parametrize("kind", KINDS)
 async def test_k_zero_and_gamma_zero_compute_no_importance(rig: Callable[..., Rig], kind: Importance) -> None:
     for changes in ({"slm_only": True, "k": 0}, {"gamma": 0.0}):
-        bench = with_importance(rig, kind)
+        bench = with_importance(rig, kind, audit_rate=0.0)
         tokens, _ = await bench.write(1, max_tokens=8, **changes)
         drafter = bench.drafter
         assert isinstance(drafter, Watching)

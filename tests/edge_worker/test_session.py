@@ -37,7 +37,7 @@ async def test_counts_agree_with_the_tokens(rig: Callable[..., Rig]) -> None:
 
 
 async def test_k_zero_sends_nothing(rig: Callable[..., Rig]) -> None:
-    bench = rig()
+    bench = rig(audit_rate=0.0)
     tokens, session = await bench.write(3, slm_only=True, k=0)
     assert {t.decision for t in tokens} == {Decision.SKIPPED}
     assert bench.client.opens == []

@@ -110,7 +110,7 @@ class Edge:
             span_tokens=rounds.span_tokens,
             wait_tokens=rounds.wait_tokens,
             risk=rounds.risk,
-            audit_rate=1.0,
+            audit_rate=0.0 if rounds.slm_only else 1.0,  # the small model alone is timed without
             wait_seconds=DEADLINE_SECONDS,
             observer=pairs,
             ahead=rounds.ahead,
