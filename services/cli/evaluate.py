@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,16 @@ from services.common.lm import presets
 
 if TYPE_CHECKING:
     from services.common.calibration.predictor import Predictor
+    from services.evaluate.crossover import Crossover
     from services.evaluate.methods import Calibrated, Knobs
+    from services.evaluate.report import Report
     from services.evaluate.run import Outcome, Plan
     from services.evaluate.tasks import Task
 
 METHODS = "llm,remote-llm,slm,hlm,rand-hlm,u-hlm,ui-hlm,lossless,fixed-k"
 TASKS = 200
+WIDTH = 140
+PAPERS_RATE = 0.386  # the upload rate of arXiv 2508.12590
 
 
 def command(
@@ -57,7 +62,13 @@ def command(
     link: Annotated[str, typer.Option(help="Link of the model: a name or FILE.toml.")] = "cell",
     device_profile: Annotated[str, typer.Option(help="Device of the model: a name or FILE.toml.")] = "phone",
     server_profile: Annotated[str, typer.Option(help="Server of the model: a name or FILE.toml.")] = "gpu",
-    report: Annotated[Path | None, typer.Option(help="Also write this Markdown page and its plots beside it.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write this Markdown page, its plots and JSON beside it.")] = None,
+    at_rate: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Upload rate at which the report compares methods.")
+    ] = PAPERS_RATE,
+    crossover: Annotated[
+        Path | None, typer.Option(help="Also sweep link and load over the answers: this PNG, a page and JSON beside it.")
+    ] = None,
     work: Annotated[Path, typer.Option(help="Folder of the record; an interrupted run goes on from it.")] = Path(
         "evaluate-work"
     ),
@@ -67,8 +78,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write every prompt with every method, and compare; modelled figures never share a column with measured ones."""
-    if report is not None and importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("the plots of --report need matplotlib: pip install 'sluice[evaluate]'")
+    _can_plot(report, crossover)
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.evaluate import methods as known
@@ -102,9 +112,14 @@ def command(
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; the same command goes on from {work}") from None
-    if report is not None:
-        _write_report(outcome, report)
-    _show(outcome, as_json)
+    _show(_written(outcome, report, crossover, at_rate), as_json)
+
+
+def _can_plot(report: Path | None, crossover: Path | None) -> None:
+    if (report or crossover) is not None and importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("the plots of --report and --crossover need matplotlib: pip install 'sluice[evaluate]'")
+    if crossover is not None and crossover.suffix != ".png":
+        raise CommandError(f"--crossover {crossover}: name a file that ends in .png")
 
 
 def _tasks(prompts: Path | None, limit: int | None, seed: int) -> list[Task]:
@@ -210,21 +225,48 @@ def _run(plan: Plan, draft: str, target: str, calibration: Path | None, parallel
             pair.close()
 
 
-def _write_report(outcome: Outcome, path: Path) -> None:
-    from services.evaluate import report
+def _written(outcome: Outcome, page: Path | None, crossover: Path | None, at_rate: float) -> Report:
+    """What the answers say, and the files that were asked for."""
+    from services.evaluate import crossover_report, curves, report
 
+    seed = outcome.plan.asked.seed
+    found = report.Report(outcome, curves.comparisons(outcome.rows, seed=seed, at_rate=at_rate))
     try:
-        report.write(outcome, path)
+        if crossover is not None:
+            swept = _swept(outcome, at_rate)
+            found = replace(found, crossover=swept)
+            crossover_report.write(swept, outcome.plan.world, crossover)
+        if page is not None:
+            report.write(found, page)
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{error.filename} cannot be written: {error.strerror}") from error
+    return found
 
 
-def _show(outcome: Outcome, as_json: bool) -> None:
+def _swept(outcome: Outcome, at_rate: float) -> Crossover:
+    from rich.progress import Progress
+
+    from services.evaluate.crossover import crossover
+    from services.evaluate.crossover_report import entries
+
+    with Progress(console=stderr_console()) as bars:
+        bar = bars.add_task("links and loads", total=None)
+        return crossover(
+            entries(outcome, at_rate),
+            outcome.plan.world,
+            seed=outcome.plan.asked.seed,
+            tell=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+
+
+def _show(found: Report, as_json: bool) -> None:
     from rich.console import Console
 
     from services.evaluate.report import tables
 
     if as_json:
-        typer.echo(json.dumps(outcome.summary()))
+        typer.echo(json.dumps(found.to_json()))
     else:
-        Console().print(*tables(outcome), sep="\n")
+        console = Console()
+        wide = console if console.is_terminal else Console(width=WIDTH)  # a file has no width of its own
+        wide.print(*tables(found.outcome), sep="\n")

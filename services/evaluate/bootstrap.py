@@ -26,6 +26,27 @@ class Figure:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A value, and what it is in each draw of prompts `[samples]`. Two of the same draws are paired."""
+
+    value: float
+    drawn: Floats
+
+    def __sub__(self, other: Sampled) -> Sampled:
+        return Sampled(self.value - other.value, self.drawn - other.drawn)
+
+    def __truediv__(self, other: Sampled) -> Sampled:
+        return Sampled(float(_divide(self.value, other.value)), _divide(self.drawn, other.drawn))
+
+    def figure(self) -> Figure:
+        if not np.isfinite(self.value):
+            return Figure(None, reason="nothing to divide by")
+        tail = 50.0 * (1.0 - LEVEL)
+        low, high = np.percentile(self.drawn[np.isfinite(self.drawn)], [tail, 100.0 - tail])
+        return Figure(self.value, float(low), float(high))
+
+
 class Resampled:
     """``samples`` sets of prompt indices, drawn once from ``seed``."""
 
@@ -33,33 +54,23 @@ class Resampled:
         draws: Ids = np.random.default_rng(seed).integers(0, prompts, size=(samples, prompts))
         self._weights: Floats = np.stack([np.bincount(row, minlength=prompts) for row in draws]).astype(float)
 
+    def sampled(self, top: Floats, bottom: Floats) -> Sampled:
+        """``sum(top) / sum(bottom)`` of all prompts and of each draw; both `[prompts]`."""
+        return Sampled(float(_divide(top.sum(), bottom.sum())), _divide(self._weights @ top, self._weights @ bottom))
+
     def ratio(self, top: Floats, bottom: Floats) -> Figure:
         """``sum(top) / sum(bottom)``; both `[prompts]`."""
-        return self._figure(_divide(top.sum(), bottom.sum()), self._ratios(top, bottom))
+        return self.sampled(top, bottom).figure()
 
     def relative(self, top: Floats, bottom: Floats, to_top: Floats, to_bottom: Floats) -> Figure:
         """Ratio of two ratios over the same prompts."""
-        value = _divide(_divide(top.sum(), bottom.sum()), _divide(to_top.sum(), to_bottom.sum()))
-        return self._figure(value, _divide(self._ratios(top, bottom), self._ratios(to_top, to_bottom)))
+        return (self.sampled(top, bottom) / self.sampled(to_top, to_bottom)).figure()
 
     def difference(self, top: Floats, bottom: Floats, from_top: Floats, from_bottom: Floats) -> Figure:
         """Difference of two ratios over the same prompts."""
-        value = _divide(top.sum(), bottom.sum()) - _divide(from_top.sum(), from_bottom.sum())
-        return self._figure(value, self._ratios(top, bottom) - self._ratios(from_top, from_bottom))
-
-    def _ratios(self, top: Floats, bottom: Floats) -> Floats:
-        return _divide(self._weights @ top, self._weights @ bottom)
-
-    @staticmethod
-    def _figure(value: Floats, drawn: Floats) -> Figure:
-        drawn = drawn[np.isfinite(drawn)]
-        if not np.isfinite(value):
-            return Figure(None, reason="nothing to divide by")
-        tail = 50.0 * (1.0 - LEVEL)
-        low, high = np.percentile(drawn, [tail, 100.0 - tail])
-        return Figure(float(value), float(low), float(high))
+        return (self.sampled(top, bottom) - self.sampled(from_top, from_bottom)).figure()
 
 
-def _divide(top: Floats, bottom: Floats) -> Floats:
+def _divide(top: Floats | float, bottom: Floats | float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.divide(top, bottom), dtype=float)

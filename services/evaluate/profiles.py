@@ -35,21 +35,27 @@ class Device(_Part):
 
 
 class Server(_Part):
-    """A pass takes ``pass_seconds`` and ``token_seconds`` for each token fed; ``sessions_per_pass`` share the first."""
+    """A pass takes ``pass_seconds`` and ``token_seconds`` for each token fed; ``sessions_per_pass`` share the first. Other
+    sessions make a session wait ``queue_seconds`` once, and every pass of it ``slowdown`` times as long."""
 
     pass_seconds: float = Field(ge=0)
     token_seconds: float = Field(ge=0)
     watts: float = Field(ge=0)
     sessions_per_pass: float = Field(default=1.0, ge=1)
     queue_seconds: float = Field(default=0.0, ge=0)
+    slowdown: float = Field(default=1.0, ge=1)
 
     def seconds(self, fed: int) -> float:
         """A pass over ``fed`` tokens, as the session sees it, without the queue."""
-        return self.pass_seconds + self.token_seconds * fed
+        return self.slowdown * (self.pass_seconds + self.token_seconds * fed)
+
+    def busy_seconds(self, passes: int, fed: int) -> float:
+        """A session's share of the server's time for ``passes`` passes over ``fed`` tokens in all."""
+        return passes * self.pass_seconds / self.sessions_per_pass + self.token_seconds * fed
 
     def joules(self, passes: int, fed: int) -> float:
-        """A session's share of ``passes`` passes over ``fed`` tokens in all."""
-        return self.watts * (passes * self.pass_seconds / self.sessions_per_pass + self.token_seconds * fed)
+        """Of its busy seconds."""
+        return self.watts * self.busy_seconds(passes, fed)
 
 
 Profile = TypeVar("Profile", Link, Device, Server)

@@ -1,22 +1,24 @@
-"""The evaluation for people: a table on the terminal, a Markdown page with two plots beside it."""
+"""The evaluation for people: tables on the terminal, a Markdown page with its plots and the same as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from services.evaluate import compared
 from services.evaluate.bootstrap import Figure
+from services.evaluate.crossover import Crossover
+from services.evaluate.curves import Comparison
 from services.evaluate.methods import EXPLAINED
 from services.evaluate.run import Outcome
 from services.evaluate.summary import MODELLED, SOURCES, Figures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Plot
 
 SEEN = {
     "upload_rate": "upload",
@@ -37,12 +39,21 @@ THOUGHT = {
     "energy_relative_to_hlm": "energy/hlm",
     "modelled_unverified_share": "unverified",
 }
-MARKERS = "osD^v<>ph*Xd"
-QUALITIES = ("exact_match", "cosine", "bertscore")  # the first that there is goes into the plots
-PLOTS = {
-    "quality-upload.png": ("upload_rate", "upload rate (candidates judged per answered token)"),
-    "energy-quality.png": ("energy_joules_per_token", "joules per token (modelled)"),
-}
+PLOTS = ("quality-upload.png", "energy-quality.png")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run and what was computed from its answers."""
+
+    outcome: Outcome
+    comparisons: Sequence[Comparison]
+    crossover: Crossover | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One object, see ``docs/evaluation.md``."""
+        found = self.outcome.summary() | {"comparisons": compared.to_json(self.comparisons)}
+        return found if self.crossover is None else found | {"crossover": self.crossover.to_json()}
 
 
 def tables(outcome: Outcome) -> list[Table]:
@@ -62,17 +73,21 @@ def _table(outcome: Outcome, title: str, headings: dict[str, str]) -> Table:
     return made
 
 
-def write(outcome: Outcome, path: Path) -> None:
-    """The page at ``path`` and its plots in the same folder, named after it. Raises ``OSError``."""
-    names = {name: f"{path.stem}-{name}" for name in PLOTS}
+def write(report: Report, path: Path) -> None:
+    """The page at ``path``; in the same folder and named after it, its plots and its JSON. Raises ``OSError``."""
+    from services.evaluate import plots
+
+    names = [f"{path.stem}-{name}" for name in PLOTS]
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name, (key, label) in PLOTS.items():
-        _plot(outcome, key, label).savefig(path.with_name(names[name]), format="png", dpi=120)
-    path.write_text(page(outcome, list(names.values())))
+    for name, draw in zip(names, (plots.quality_upload, plots.energy_quality), strict=True):
+        draw(report.outcome.figures).savefig(path.with_name(name), format="png", dpi=120)
+    path.with_suffix(".json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
+    path.write_text(page(report, names))
 
 
-def page(outcome: Outcome, plots: Sequence[str]) -> str:
+def page(report: Report, plots: Sequence[str]) -> str:
     """Markdown. Measured and modelled figures stand in tables of their own."""
+    outcome = report.outcome
     modelled = [key for key, source in SOURCES.items() if source == MODELLED]
     others = [key for key in SOURCES if key not in modelled]
     world = outcome.plan.world
@@ -87,6 +102,7 @@ def page(outcome: Outcome, plots: Sequence[str]) -> str:
         f"The same answers on link `{world.link.name}`, device `{world.device.name}`, server `{world.server.name}`; methods "
         f"that may go on unverified wait {world.deadline_seconds:g} s for a verdict.",
         _markdown(outcome.figures, modelled),
+        compared.page(report.comparisons),
         "## Plots",
         *(f"![{plot.removesuffix('.png')}]({plot})" for plot in plots),
         "## Methods",
@@ -97,7 +113,7 @@ def page(outcome: Outcome, plots: Sequence[str]) -> str:
     reasons = sorted({f.reason for figures in outcome.figures.values() for f in figures.values() if f.reason})
     if reasons:
         parts.append("Empty cells: " + "; ".join(reasons) + ".")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _about(outcome: Outcome) -> str:
@@ -110,39 +126,14 @@ def _about(outcome: Outcome) -> str:
     )
 
 
-def _markdown(methods: dict[str, Figures], keys: Sequence[str]) -> str:
-    """One row a figure, one column a method: there are more figures than methods."""
-    lines = ["| | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
-    for key in keys:
-        cells = (_long(figures[key]) for figures in methods.values())
-        lines.append(f"| {key.replace('_', ' ')} | " + " | ".join(cells) + " |")
+def _markdown(methods: Mapping[str, Figures], keys: Sequence[str]) -> str:
+    """One row a method: a run may hold whole curves of them."""
+    lines = ["| | " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|---|" + "---|" * len(keys)]
+    lines += [
+        f"| `{name}` | " + " | ".join(compared.long(figures[key]) for key in keys) + " |" for name, figures in methods.items()
+    ]
     return "\n".join(lines)
 
 
 def _short(figure: Figure) -> str:
     return "-" if figure.value is None else f"{figure.value:.3g}"
-
-
-def _long(figure: Figure) -> str:
-    if figure.value is None:
-        return ""
-    return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
-
-
-def _plot(outcome: Outcome, key: str, label: str) -> Plot:
-    from matplotlib.figure import Figure as Plot
-
-    plot = Plot(figsize=(7.0, 4.5), layout="constrained")
-    axes = plot.add_subplot()
-    quality = next((q for q in QUALITIES if outcome.figures["llm"][q].value is not None), "damage")
-    for number, (name, figures) in enumerate(outcome.figures.items()):
-        x, y = figures[key], figures[quality]
-        if x.value is None or y.value is None or y.low is None or y.high is None:
-            continue
-        spread = [[max(0.0, y.value - y.low)], [max(0.0, y.high - y.value)]]
-        axes.errorbar(x.value, y.value, yerr=spread, fmt=MARKERS[number % len(MARKERS)], capsize=3, label=name)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes.set_xlabel(label)
-    axes.set_ylabel(quality.replace("_", " "))
-    axes.grid(alpha=0.3)
-    return plot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,18 @@ from tests.calibrate import exact
 
 METHODS = "llm,remote-llm,slm,hlm,rand-hlm,u-hlm,ui-hlm,lossless,fixed-k,u-hlm@1"
 COMMAND = ["evaluate", "--draft", "synthetic", "--target", "synthetic", "--signal", "one_minus_max", "--tau", "0.5"]
+CONTRACT = {
+    "upload_rate",
+    "exact_match",
+    "exact_match_relative_to_llm",
+    "cosine",
+    "bertscore",
+    "tokens_per_second",
+    "uplink_bytes_per_token",
+    "energy_joules_per_token",
+    "energy_relative_to_llm",
+    "damage",
+}
 SIZE = ["--limit", "8", "--max-tokens", "16", "--threads", "1", "--methods", METHODS]
 
 
@@ -62,16 +75,43 @@ def test_all_methods_on_the_same_prompts(tmp_path: Path) -> None:
     assert value("slm", "radio_joules_per_token") == 0.0
     assert value("remote-llm", "server_joules_per_token") == pytest.approx(value("llm", "server_joules_per_token"))
     _the_report(page, found)
+    _the_crossover(work, tmp_path / "out" / "where.png", found)
     _goes_on(work, found)
 
 
-def _the_report(page: Path, found: dict[str, object]) -> None:
+def _the_report(page: Path, found: dict[str, Any]) -> None:
     text = page.read_text()
     assert "| upload rate |" in text
     assert "Modelled" in text
     for plot in ("report-quality-upload.png", "report-energy-quality.png"):
         assert plot in text
         assert (page.parent / plot).read_bytes().startswith(b"\x89PNG")
+    assert "### At an upload rate of 0.386" in text
+    assert json.loads(page.with_suffix(".json").read_text()) == found
+    assert set(found["methods"]["hlm"]) >= CONTRACT
+    curve = found["comparisons"][0]
+    assert (curve["axis"], curve["value"], curve["reference"], list(curve["families"])) == (
+        "upload_rate",
+        0.386,
+        "u-hlm",
+        ["u-hlm"],
+    )
+
+
+def _the_crossover(work: Path, plot: Path, found: dict[str, Any]) -> None:
+    """Out of the same answers: none is written again."""
+    answers = (work / "answers.jsonl").read_bytes()
+    again = json.loads(run("--work", str(work), "--crossover", str(plot), "--at-rate", "0.4", "--json"))
+    assert (work / "answers.jsonl").read_bytes() == answers
+    assert again["comparisons"][0]["value"] == 0.4
+    assert again["methods"] == found["methods"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(plot.with_suffix(".json").read_text()) == again["crossover"]
+    cells = again["crossover"]["sweeps"][2]["cells"]
+    assert list(cells) == ["remote-llm", "hlm", "u-hlm", "ui-hlm", "lossless", "fixed-k"]
+    assert cells["u-hlm"][-1]["unverified"] > 0.0
+    assert cells["lossless"][-1]["unverified"] == 0.0
+    assert "## Capacity of one server" in plot.with_suffix(".md").read_text()
 
 
 def _goes_on(work: Path, found: dict[str, object]) -> None:
@@ -133,6 +173,8 @@ def test_a_calibration_brings_its_threshold(tmp_path: Path) -> None:
         (["--signal", "entropy"], "know one signal"),
         (["--importance", "none"], "choose received or binding"),
         (["--prompts", "missing.jsonl"], "cannot be read"),
+        (["--crossover", "where.txt"], "ends in .png"),
+        (["--methods", "u-hlm:calibrated@0.3"], "needs a --calibration"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
