@@ -8,13 +8,15 @@ behind a token that was drafted, refused and corrected back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
 
 from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
+
+PASS_TOKENS = 16  # about as many tokens cost what a pass costs by itself: reading the weights
 
 
 class Recall(CausalEngine):
@@ -73,16 +75,18 @@ class Recall(CausalEngine):
             self._run_for[row][end : end + padding] = [None] * padding  # keys and values of nothing were written there
 
 
-def _alike(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """``rows`` in groups whose longest is at most one and a half times the shortest, or short itself."""
-    group: list[int] = []
-    for b in sorted(rows, key=lambda b: lengths[b]):
-        if group and lengths[b] > max(3, 1.5 * lengths[group[0]]):
-            yield group
-            group = []
-        group.append(b)
-    if group:
-        yield group
+def _alike(rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """``rows`` in groups of similar length, such that passes and padding together cost least."""
+    ordered = sorted(rows, key=lambda b: lengths[b])
+    best: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: cost, and where the last group starts
+    for end in range(1, len(ordered) + 1):
+        longest = lengths[ordered[end - 1]]
+        best.append(min((best[at][0] + PASS_TOKENS + (end - at) * longest, at) for at in range(end)))
+    groups, end = [], len(ordered)
+    while end:
+        groups.append(ordered[best[end][1] : end])
+        end = best[end][1]
+    return groups[::-1]
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
