@@ -101,7 +101,7 @@ class Recorder:
             drafter=self._tap,
             client=self._judge,
             breaker=Breaker(),
-            gate=Gate(Signal.ONE_MINUS_MAX, threshold),
+            gate=Gate(Signal.ONE_MINUS_MAX, threshold, answer_level=self._policy.answer_level),
             end_ids=self._end_ids,
             tokenizer_hash="",
             target="",

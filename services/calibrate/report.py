@@ -53,6 +53,7 @@ def page(outcome: Outcome) -> str:
         _table(["", ""], about),
         "<h2>Thresholds</h2>",
         _thresholds(outcome),
+        _level_text(outcome),
         "<h2>Uncertainty against rejection</h2>",
         _line_text(outcome),
         _figure(_rejection_plot(outcome), "Mean rejection probability of the fit tokens by uncertainty, and the fitted line."),
@@ -76,12 +77,32 @@ def _thresholds(outcome: Outcome) -> str:
             _number(largest_risk(n, t.alpha)),
             _tau(t.conformal),
             _tau(t.learn_then_test),
-            *map(_number, (t.evaluated_damage, t.evaluated_skip_rate)),
+            *map(_number, (t.evaluated_damage, t.evaluated_skip_rate, t.evaluated_local_rate)),
         )
         for t in outcome.calibration.thresholds
     ]
-    header = ["alpha", "mean may be", "conformal", "learn then test", "damage of fresh answers", "skipped"]
+    header = [
+        "alpha",
+        "mean may be",
+        "conformal",
+        "learn then test",
+        "damage of fresh answers",
+        "skipped",
+        "answers that asked nothing",
+    ]
     return _table(header, rows)
+
+
+def _level_text(outcome: Outcome) -> str:
+    level = outcome.level
+    if level is None:
+        return ""
+    return (
+        f"<p>Whole answers are kept local where the damage predicted from their first {level.rule.decide_tokens} tokens is at "
+        f"most {level.multiple:g} times what the ordinary rule does at the threshold; they ask again above "
+        f"{level.rule.turn:.2f} times that. Prediction and damage of {level.answers} local answers: Pearson r "
+        f"{_number(level.r)}.</p>"
+    )
 
 
 def _line_text(outcome: Outcome) -> str:

@@ -44,6 +44,11 @@ class Answer:
         return sum(not t.flagged for t in self.tokens)
 
     @property
+    def local(self) -> bool:
+        """Nothing of it was asked about."""
+        return self.skipped == self.answered
+
+    @property
     def damage(self) -> float:
         """The loss that is controlled; zero for an empty answer."""
         return sum(t.audit for t in self.tokens if not t.flagged) / self.answered if self.answered else 0.0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.pair.rows import Pair
 
 LEAST_TOKENS = 2
+DECIDE_TOKENS = 8
 
 
 def command(
@@ -48,13 +49,17 @@ def command(
     top_p: Annotated[float, typer.Option(min=1e-9, max=1.0)] = 1.0,
     top_k: Annotated[int, typer.Option(min=0)] = 0,
     k: Annotated[int, typer.Option(min=1, max=64, help="Most candidates of one upload.")] = 4,
+    answer_level: Annotated[
+        bool, typer.Option("--answer-level", help="Also keep whole answers local where little damage is predicted.")
+    ] = False,
+    decide_tokens: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Drafted tokens that decide it; 8 if not given.")
+    ] = None,
     grid: Annotated[int, typer.Option(min=1, max=64, help="Thresholds that are tried on each calibration prompt.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of the prompts and of all answers.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Answers written at once, in shared passes.")] = 16,
-    draft_weights: Annotated[
-        str, typer.Option(help="Number format of the small model, as it is served.")
-    ] = "auto",
+    draft_weights: Annotated[str, typer.Option(help="Number format of the small model, as it is served.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write answers at each threshold of a grid, and find the threshold whose damage per answer stays within alpha."""
@@ -63,6 +68,11 @@ def command(
         raise CommandError("--alpha must lie between 0 and 1: it bounds a share of an answer's tokens")
     if method not in ("conformal", "learn_then_test"):
         raise CommandError(f"unknown --method {method!r}: choose conformal or learn_then_test")
+    if decide_tokens is not None and not answer_level:
+        raise CommandError("--decide-tokens is for whole answers: add --answer-level")
+    deciding = (decide_tokens or DECIDE_TOKENS) if answer_level else 0
+    if deciding > max_tokens:
+        raise CommandError(f"no answer of {max_tokens} tokens has the {deciding} that decide: lower --decide-tokens")
     _check_extra()
     signal = _signal(signal)
     texts = prompt_files.read(prompts)[:limit]
@@ -89,6 +99,7 @@ def command(
         seed=seed,
         method="conformal" if method == "conformal" else "learn_then_test",
         delta=delta,
+        decide_tokens=deciding,
     )
     try:
         preset = presets.preset(pair)
@@ -164,9 +175,14 @@ def _write_report(outcome: Outcome, path: Path) -> None:
 def _text(outcome: Outcome, out: Path) -> str:
     found = outcome.calibration
     lines = [f"{out}: rejection = {found.line.a:.3f} u {found.line.b:+.3f}, Pearson r {found.line.r:.3f}"]
+    if outcome.level is not None:
+        r = "none" if outcome.level.r is None else f"{outcome.level.r:.3f}"
+        lines.append(f"  whole answers: predicted and found damage of {outcome.level.answers} local ones, Pearson r {r}")
     for threshold in found.thresholds:
         tau = found.tau(threshold.alpha)
         text = "ask always" if tau is None else f"threshold {tau:.4f}, {threshold.evaluated_skip_rate or 0:.1%} skipped"
+        if tau is not None and outcome.level is not None:
+            text += f", {threshold.evaluated_local_rate or 0:.1%} of the answers local"
         lines.append(f"  damage <= {threshold.alpha:g}: {text}; fresh answers {threshold.evaluated_damage or 0:.4f}")
     if not found.guaranteed:
         needed = risk_control.LEAST_PROMPTS

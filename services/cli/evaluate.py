@@ -169,7 +169,7 @@ def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | Non
     if not wanted:
         return {}
     if path is None:
-        raise CommandError("the methods calibrated and answer-level need --calibration FILE (`sluice calibrate` makes one)")
+        raise CommandError("each of calibrated and answer-level needs --calibration FILE (`sluice calibrate` makes one)")
     found = files.load(path)
     if alpha is None and None in wanted and len(found.thresholds) != 1:
         known = ", ".join(f"{t.alpha:g}" for t in found.thresholds)

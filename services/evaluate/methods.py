@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from services.common.calibration.answer_level import AnswerRule
 from services.common.calibration.predictor import Predictor
 from services.common.messages import Mode
 from services.edge_worker.gate.rule import Gate
@@ -25,10 +26,12 @@ EXPLAINED = {
     "ui-hlm": "the same, and important (or @THRESHOLD, or @THRESHOLD/QUANTILE)",
     "i-hlm": "judged where important, whatever the signal says (or @QUANTILE)",
     "calibrated": "score and threshold of a calibration file (or @ALPHA)",
+    "answer-level": "the same, and whole answers kept local where the file's rule allows it (or @ALPHA)",
     "lossless": "every token judged and hidden until then; the signal decides when to ask (or @THRESHOLD)",
     "fixed-k": "drafts of fixed length, all judged (or @LENGTH)",
 }
 ALONE = ("llm", "remote-llm")
+FROM_FILE = ("calibrated", "answer-level")  # written as a calibration file says
 SCORED = ("u-hlm", "ui-hlm", "lossless")  # take a signal
 WEIGHED = ("ui-hlm", "i-hlm")  # take an importance
 SPAN_TOKENS = 1024  # where only k may end a span
@@ -66,6 +69,7 @@ class Calibrated:
     span_tokens: int
     wait_tokens: int
     risk: float
+    answer_level: AnswerRule | None = None
 
 
 @dataclass(frozen=True)
@@ -167,14 +171,22 @@ def rule(method: Method, knobs: Knobs, calibrated: Calibrated | None = None, rat
         return Rule(plain, knobs.k, *limits, mode=Mode.LOSSLESS, predictor=method.predictor, patient=True)
     if method.name in WEIGHED:
         return Rule(_weighed(method, knobs, plain), knobs.k, *limits, predictor=method.predictor)
-    if method.name == "calibrated":
-        if calibrated is None:
-            raise MethodError("calibrated needs --calibration FILE (`sluice calibrate` makes one)")
-        threshold = ASK_ALWAYS if calibrated.tau is None else calibrated.tau
-        gate = Gate(calibrated.signal or knobs.signal, threshold, importance=calibrated.importance)
-        c = calibrated
-        return Rule(gate, c.k, c.span_tokens, c.wait_tokens, c.risk, predictor=c.predictor)
+    if method.name in FROM_FILE:
+        return _from_file(method, knobs, calibrated)
     return Rule(plain, knobs.k, *limits, predictor=method.predictor)
+
+
+def _from_file(method: Method, knobs: Knobs, calibrated: Calibrated | None) -> Rule:
+    if calibrated is None:
+        raise MethodError(f"{method.name} needs --calibration FILE (`sluice calibrate` makes one)")
+    c, whole = calibrated, None
+    if method.name == "answer-level":
+        whole = c.answer_level
+        if whole is None:
+            raise MethodError("answer-level needs a calibration that was made with it: `sluice calibrate --answer-level`")
+    threshold = ASK_ALWAYS if c.tau is None else c.tau
+    gate = Gate(c.signal or knobs.signal, threshold, importance=c.importance, answer_level=whole)
+    return Rule(gate, c.k, c.span_tokens, c.wait_tokens, c.risk, predictor=c.predictor)
 
 
 def _weighed(method: Method, knobs: Knobs, plain: Gate) -> Gate:

@@ -113,6 +113,8 @@ async def _write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, l
     out = [token.id async for token in session]
     seconds = time.monotonic() - started - log.audit_seconds
     _check(session.stats, log)
+    told = log.told if log.exchanges else (judge.open_bytes, judge.prompt_fed)  # not the openings of audits
+    open_bytes, prompt_fed = told if rule.asks and session.asked else (0, 0)
     return Record(
         method=label,
         prompt=prompt,
@@ -123,8 +125,8 @@ async def _write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, l
         audit_sum=log.audit_sum,
         steps=drafter.steps,
         measured_seconds=_measured(subject, seconds),
-        open_bytes=judge.open_bytes if rule.asks else 0,
-        prompt_fed=judge.prompt_fed if rule.asks else 0,
+        open_bytes=open_bytes,
+        prompt_fed=prompt_fed,
         exchanges=tuple(log.exchanges),
     )
 
@@ -182,12 +184,13 @@ class _Counting:
 
 
 class _Log(Observer):
-    """Rounds in order; rounds for audit only are taken for their audits."""
+    """Rounds in order; rounds for audit only are taken for their audits. ``told``: bytes and processed tokens of openings."""
 
     def __init__(self, judge: Judge, drafter: _Counting) -> None:
         self._judge, self._drafter = judge, drafter
         self.exchanges: list[Exchange] = []
         self.audit_sum, self.audited, self.audit_seconds = 0.0, 0, 0.0
+        self.told = (0, 0)
         self._steps = 0
 
     def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None:
@@ -198,5 +201,6 @@ class _Log(Observer):
             self.audit_seconds += seconds
             return
         steps, self._steps = self._drafter.steps - self._steps, self._drafter.steps
+        self.told = (self._judge.open_bytes, self._judge.prompt_fed)
         judged = sum(t.judged for t in flight.span)
         self.exchanges.append(Exchange(steps, last.up_bytes, last.down_bytes, last.fed, judged))

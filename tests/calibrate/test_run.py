@@ -119,7 +119,7 @@ async def test_files_that_cannot_be_used_say_why_in_one_line(calibration: files.
             files.load(path)
         assert "\n" not in str(caught.value)
 
-    refused(lambda raw: raw.update(schema_version=2), "schema_version")
+    refused(lambda raw: raw.update(schema_version=3), "schema_version")
     refused(lambda raw: raw.pop("tokenizer_hash"), "tokenizer_hash")
     refused(lambda raw: raw["prompt_tokens"].update(low=9), "empty")
     refused(lambda raw: raw.update(surprise=1), "surprise")

@@ -39,7 +39,7 @@ def test_methods_are_settings_of_one_loop() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("answer-level", "unknown method 'answer-level'"),
+        ("telepathy", "unknown method 'telepathy'"),
         ("rand-hlm", "add u-hlm"),
         ("u-hlm@x", "a number belongs"),
         ("u-hlm@nan", "a number belongs"),

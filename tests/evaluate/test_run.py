@@ -167,7 +167,8 @@ def test_a_calibration_brings_its_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--methods", "llm,answer-level"], "unknown method"),
+        (["--methods", "llm,telepathy"], "unknown method"),
+        (["--methods", "answer-level"], "needs --calibration"),
         (["--methods", "calibrated"], "needs --calibration"),
         (["--link", "moon"], "there is no link 'moon'"),
         (["--signal", "entropy"], "know one signal"),

@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.common.calibration.answer_level import AnswerRule
 from services.common.calibration.predictor import Predictor
 from services.common.sampling import Sampling
 
@@ -36,7 +37,10 @@ class Model(_Part):
 
 
 class Policy(_Part):
-    """How answers are written: everything besides the threshold that has a part in which tokens are skipped."""
+    """How answers are written: everything besides the threshold that has a part in which tokens are skipped.
+
+    ``answer_level``: keeps whole answers local; ``None``: each token is decided for itself.
+    """
 
     signal: str
     importance: str = "none"
@@ -45,6 +49,13 @@ class Policy(_Part):
     wait_tokens: int = Field(ge=1)
     risk: float = Field(gt=0, le=1)
     x_entries: int = Field(ge=2)
+    answer_level: AnswerRule | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.answer_level is not None and self.importance != "none":
+            raise ValueError("whole answers stay local by uncertainty alone, but importance is set too")
+        return self
 
 
 class Range(_Part):
@@ -76,19 +87,26 @@ class LineNumbers(_Part):
 
 
 class Threshold(_Part):
-    """``tau_u`` of one ``alpha``; ``None``: no threshold passes, ask always. The evaluation's figures are fresh answers."""
+    """``tau_u`` of one ``alpha``; ``None``: no threshold passes, ask always. The evaluation's figures are fresh answers.
+
+    ``evaluated_local_rate``: share of answers that asked about nothing.
+    """
 
     alpha: float = Field(gt=0, lt=1)
     conformal: float | None = Field(default=None, ge=0, le=1)
     learn_then_test: float | None = Field(default=None, ge=0, le=1)
     evaluated_damage: float | None = None
     evaluated_skip_rate: float | None = None
+    evaluated_local_rate: float | None = None
 
 
 class Calibration(_Part):
-    """One calibration. ``guaranteed``: enough prompts calibrated it; without, thresholds are estimates and promise nothing."""
+    """One calibration. ``guaranteed``: enough prompts calibrated it; without, thresholds are estimates and promise nothing.
 
-    schema_version: Literal[1] = 1
+    Version 1 is version 2 without ``policy.answer_level`` and ``evaluated_local_rate``.
+    """
+
+    schema_version: Literal[1, 2] = 2
     created: datetime
     draft: Model
     target: Model
