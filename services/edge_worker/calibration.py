@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.calibration import files
+from services.common.calibration.answer_level import AnswerRule
 from services.common.calibration.files import Asked, Calibration, CalibrationError
 from services.common.calibration.predictor import NAME, Predictor
 from services.common.lm import presets
@@ -37,6 +38,10 @@ class Calibrated:
     @property
     def predictor(self) -> Predictor | None:
         return self.calibration.predictor if self.signal is None else None
+
+    @property
+    def answer_level(self) -> AnswerRule | None:
+        return self.calibration.policy.answer_level
 
     def promise(self, request: AnswerRequest, chat: bool) -> str:
         """The guarantee of an answer, as far as its request decides it."""

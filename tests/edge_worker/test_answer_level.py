@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.common.calibration import files
 from services.common.calibration.answer_level import AnswerRule
 from services.common.messages import Mode
 from services.common.speculative import Sparse
+from services.edge_worker import app, calibration
 from services.edge_worker.answer import Decision, TokenOut
 from services.edge_worker.draft import Step, StepRequest
 from services.edge_worker.drafting import Drafting
@@ -25,6 +29,7 @@ from services.edge_worker.session import Session
 from services.edge_worker.signals import Importance, Signal
 from services.edge_worker.span import Limits
 from services.edge_worker.transcript import Transcript
+from tests.edge_worker import test_calibration as calibrated
 from tests.edge_worker.conftest import Rig, request_for
 from tests.edge_worker.test_session import let_go_late
 
@@ -282,3 +287,24 @@ def test_what_does_not_go_together_is_refused() -> None:
     ):
         with pytest.raises(ValidationError, match=says):
             AnswerRule.model_validate({**whole, **broken})
+
+
+def test_the_rule_comes_from_the_calibration(tmp_path: Path) -> None:
+    with_rule = calibrated.made(policy={"answer_level": rule().model_dump()})
+    chosen = calibrated.settings(tmp_path, with_rule)
+    found = calibration.load(chosen)
+    assert found is not None
+    assert app._gate(chosen, found).answer_level == rule()
+    chosen = calibrated.settings(tmp_path, calibrated.made())
+    assert app._gate(chosen, calibration.load(chosen)).answer_level is None
+    with pytest.raises(ValidationError, match="uncertainty alone"):
+        calibrated.made(policy={"answer_level": rule().model_dump(), "importance": "binding"})
+
+
+def test_files_without_the_rule_are_still_read(tmp_path: Path) -> None:
+    raw = json.loads(calibrated.made().model_dump_json())
+    del raw["policy"]["answer_level"]
+    for threshold in raw["thresholds"]:
+        del threshold["evaluated_local_rate"]
+    (tmp_path / "old.json").write_text(json.dumps({**raw, "schema_version": 1}))
+    assert files.load(tmp_path / "old.json").policy.answer_level is None
