@@ -16,11 +16,13 @@ from services.common.rng import Floats
 
 @dataclass(frozen=True)
 class Line:
-    """``a``, ``b``: the line; ``r``: Pearson's correlation; ``disagreement``: the papers' Delta = P(y_d < x_d)."""
+    """``a``, ``b``: the line; ``r``: Pearson's correlation with the rejection probability of the draft, ``r_expected``: with
+    its expectation before the draft was drawn; ``disagreement``: the papers' Delta = P(y_d < x_d)."""
 
     a: float
     b: float
     r: float
+    r_expected: float
     disagreement: float
     tokens: int
 
@@ -39,15 +41,22 @@ class Line:
         return float(np.where(u <= threshold, np.maximum(0.0, self.a * u + self.b), 0.0).mean())
 
 
-def fit(u: Floats, rejection: Floats) -> Line:
-    """Least squares. Raises ``ValueError`` where fewer than three tokens, or tokens that are all alike, define no line."""
+def fit(u: Floats, rejection: Floats, expected: Floats) -> Line:
+    """Least squares of ``rejection`` on ``u``; ``expected``: of the same tokens. Raises ``ValueError`` where fewer than three
+    tokens, or tokens that are all alike, define no line."""
     if len(u) < 3 or float(np.ptp(u)) == 0.0:
         raise ValueError(f"{len(u)} tokens with one uncertainty define no line: record more prompts")
     du, dr = u - u.mean(), rejection - rejection.mean()
     a = float((du * dr).sum() / (du * du).sum())
-    spread = float(np.sqrt((du * du).sum() * (dr * dr).sum()))
-    r = float((du * dr).sum()) / spread if spread else 0.0
-    return Line(a, float(rejection.mean() - a * u.mean()), r, float((rejection > 0.0).mean()), len(u))
+    b = float(rejection.mean() - a * u.mean())
+    return Line(a, b, pearson(u, rejection), pearson(u, expected), float((rejection > 0.0).mean()), len(u))
+
+
+def pearson(a: Floats, b: Floats) -> float:
+    """Correlation; 0 where one of them does not vary."""
+    da, db = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((da * da).sum() * (db * db).sum()))
+    return float((da * db).sum()) / spread if spread else 0.0
 
 
 def _unit(value: float) -> float:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from services.calibrate.line import pearson
 from services.calibrate.trace import Columns
 from services.common.calibration.predictor import NAME, Predictor, damage_at, expand, log_odds, sigmoid
 from services.common.rng import Floats
@@ -46,6 +47,14 @@ def compare(columns: Columns, predictor: Predictor) -> dict[str, dict[str, float
     """Damage per drafted token by score and share skipped; tokens that the predictor was not fitted on, one hopes."""
     return {
         name: {f"{share:g}": damage_at(score, columns.audit, share) for share in SHARES}
+        for name, score in scores(columns, predictor).items()
+    }
+
+
+def correlations(columns: Columns, predictor: Predictor) -> dict[str, dict[str, float]]:
+    """Pearson's r of each score with the rejection probability of the draft, and with its expectation before it was drawn."""
+    return {
+        name: {"drawn": pearson(score, columns.audit), "expected": pearson(score, columns.expected)}
         for name, score in scores(columns, predictor).items()
     }
 

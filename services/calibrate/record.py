@@ -17,7 +17,7 @@ from services.common.calibration.files import Policy
 from services.common.messages import Mode, Verdict
 from services.common.rng import Purpose, key
 from services.common.sampling import Sampling
-from services.common.speculative import Sparse
+from services.common.speculative import Sparse, rejection
 from services.edge_worker.answer import AnswerRequest, OnOutage
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter, Step, StepRequest
@@ -168,5 +168,6 @@ class _Log(Observer):
 
     def round(self, flight: Flight, verdict: Verdict, seconds: float) -> None:
         reached = len(flight.span) if flight.audit_only else verdict.kept + verdict.corrected
-        for token, refusal in zip(flight.span[:reached], self._judge.refusals, strict=False):
-            self.tokens.append(Token(self._tap.signals(token.x), token.x_d, token.judged, refusal))
+        for token, y in zip(flight.span[:reached], self._judge.laws, strict=False):
+            audit = rejection(float(y[token.d]), token.x_d)
+            self.tokens.append(Token(self._tap.signals(token.x), token.x_d, token.judged, audit, token.x.excess(y)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Outcome:
     skip_rates: Floats
     bounds: Floats
     comparison: dict[str, dict[str, float]]
+    pearson: dict[str, dict[str, float]]
     local_rates: Floats
     level: Fitted | None
 
@@ -78,6 +79,8 @@ class Outcome:
         c = self.calibration
         return {
             "pearson_r": c.line.r,
+            "pearson_r_expected": c.line.r_expected,
+            "pearson_by_signal": self.pearson,
             "line": c.line.model_dump(),
             "prompts": c.prompts,
             "guaranteed": c.guaranteed,
@@ -110,7 +113,7 @@ async def calibrate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
     predictor = predictor_fit.fit(fitted)
     score: Score = predictor.one if plan.policy.signal == NAME else _single(plan.policy.signal)
     u = predictor_fit.scores(fitted, predictor)[plan.policy.signal]
-    line = lines.fit(u, fitted.audit)
+    line = lines.fit(u, fitted.audit, fitted.expected)
     grid = grid_of(u, plan.grid)
     level = await work.answer_level(score, answer_level_limits.ordinary(u, fitted.audit), grid)
     answers = await work.calibration(grid, score)
@@ -142,8 +145,9 @@ async def calibrate(subject: Subject, plan: Plan, tell: Tell) -> Outcome:
     )
     comparison = predictor_fit.compare(held_out, predictor)
     bounds = np.array([line.bound(float(t), u) for t in grid])
+    pearson = predictor_fit.correlations(held_out, predictor)
     local = np.array([np.mean([a.local for a in answers if a.threshold == float(t)]) for t in grid])
-    return Outcome(calibration, line, fitted, held_out, losses, skip_rates, bounds, comparison, local, level)
+    return Outcome(calibration, line, fitted, held_out, losses, skip_rates, bounds, comparison, pearson, local, level)
 
 
 def grid_of(u: Floats, points: int) -> Floats:
@@ -287,12 +291,4 @@ def _lengths(prompts: Sequence[Sequence[int]]) -> Range:
 
 
 def _numbers(line: Line) -> LineNumbers:
-    return LineNumbers(
-        a=line.a,
-        b=line.b,
-        r=line.r,
-        disagreement=line.disagreement,
-        risk_averse=line.risk_averse,
-        risk_prone=line.risk_prone,
-        tokens=line.tokens,
-    )
+    return LineNumbers(**asdict(line), risk_averse=line.risk_averse, risk_prone=line.risk_prone)

@@ -19,13 +19,15 @@ from services.common.rng import Floats
 class Token:
     """One drafted token that a verdict reached: skipped, accepted, or the candidate that was corrected.
 
-    ``audit``: rejection probability ``max(0, 1 - y_d / x_d)``; ``signals``: every uncertainty by name, in [0, 1].
+    ``audit``: rejection probability ``max(0, 1 - y_d / x_d)``; ``expected``: its expectation before ``d`` was drawn,
+    ``sum (x - y)^+``; ``signals``: every uncertainty by name, in [0, 1].
     """
 
     signals: Mapping[str, float]
     x_d: float
     flagged: bool
     audit: float
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,17 @@ class Answer:
             "x_d": [round(t.x_d, 6) for t in self.tokens],
             "flagged": [int(t.flagged) for t in self.tokens],
             "audit": [round(t.audit, 6) for t in self.tokens],
+            "expected": [round(t.expected, 6) for t in self.tokens],
         }
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Answer:
         """Raises ``KeyError`` or ``ValueError`` where a field is missing or the columns differ in length."""
         columns = raw["signals"]
-        rows = zip(raw["x_d"], raw["flagged"], raw["audit"], strict=True)
+        rows = zip(raw["x_d"], raw["flagged"], raw["audit"], raw["expected"], strict=True)
         tokens = tuple(
-            Token({name: float(column[i]) for name, column in columns.items()}, float(x_d), bool(flagged), float(audit))
-            for i, (x_d, flagged, audit) in enumerate(rows)
+            Token({name: float(column[i]) for name, column in columns.items()}, float(x_d), bool(flagged), *map(float, rest))
+            for i, (x_d, flagged, *rest) in enumerate(rows)
         )
         head = (int(raw["prompt"]), float(raw["threshold"]), int(raw["seed"]), int(raw["prompt_tokens"]), int(raw["answered"]))
         return Answer(*head, tokens)
@@ -88,6 +91,7 @@ class Columns:
     signals: Mapping[str, Floats]
     x_d: Floats
     audit: Floats
+    expected: Floats
     prompt: Floats
 
     @staticmethod
@@ -101,6 +105,7 @@ class Columns:
             {name: np.array([t.signals[name] for _, t in pairs]) for name in names},
             np.array([t.x_d for _, t in pairs]),
             np.array([t.audit for _, t in pairs]),
+            np.array([t.expected for _, t in pairs]),
             np.array([float(p) for p, _ in pairs]),
         )
 

@@ -53,6 +53,10 @@ class Sparse:
         """``x_d``; zero outside the support."""
         return float(self.counts[self.ids == token].sum()) / TOTAL
 
+    def excess(self, y: Row) -> float:
+        """``sum (x - y)^+``, the rejection probability of a draft that is yet to be drawn; ``y`` `[vocabulary]`."""
+        return float(np.maximum(0.0, self.counts / TOTAL - y[self.ids]).sum())
+
     def sample(self, seed: int, position: int, round_: int) -> int:
         """``d ~ x``."""
         noise = rng.gumbel(seed, position, round_, self.ids)

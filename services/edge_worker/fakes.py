@@ -15,7 +15,7 @@ import torch
 from services.common import codec
 from services.common.messages import Cancel, CandidateBatch, Open, Status, Verdict, decode, encode
 from services.common.rng import Floats
-from services.common.speculative import Row, Sparse, judge, rejection
+from services.common.speculative import Row, Sparse, judge
 from services.edge_worker.draft import Step, StepRequest
 from services.edge_worker.gate.importance import importance
 from services.edge_worker.verifier_client import LinkDown, Lost
@@ -73,7 +73,7 @@ class LoopbackClient:
         self.batches: list[CandidateBatch] = []
         self.opens: list[Open] = []
         self.cancelled: list[bytes] = []
-        self.refusals: list[float] = []  # of each token of the span judged last, skipped or not
+        self.laws: list[Row] = []  # at each token of the span judged last, skipped or not
 
     def verdicts(self, session: bytes) -> asyncio.Queue[Verdict | Lost]:
         return self._queues.setdefault(session, asyncio.Queue())
@@ -134,9 +134,8 @@ class LoopbackClient:
             return Verdict(**about, status=Status.STALE_BASE)
         span = batch.tokens()
         prefixes = [[*base, *(t.d for t in span[:j])] for j in range(len(span) + batch.want_bonus)]
-        rows: list[Row] = [self._law(prefix).astype(np.float32) for prefix in prefixes]
-        self.refusals = [rejection(float(row[t.d]), t.x_d) for row, t in zip(rows, span, strict=False)]
-        judged = judge(span, rows, seed=message.seed, start=len(base), round_=batch.round, want_bonus=batch.want_bonus)
+        self.laws = [self._law(prefix).astype(np.float32) for prefix in prefixes]
+        judged = judge(span, self.laws, seed=message.seed, start=len(base), round_=batch.round, want_bonus=batch.want_bonus)
         new = [*base, *(t.d for t in span[: judged.kept]), *([] if judged.token is None else [judged.token])]
         self._opened[batch.session] = (message, new)
         return Verdict(

@@ -11,7 +11,7 @@ from services.common import codec
 from services.common.credentials import HEADER, Credential, Signer
 from services.common.messages import Cancel, CandidateBatch, Message, Open, Verdict, decode, encode
 from services.common.sampling import Sampling
-from services.common.speculative import Judged
+from services.common.speculative import Judged, Row
 from services.edge_worker.verifier_client import Lost
 from services.verifier.feed import Engine, Pass
 from services.verifier.scheduler import Chunk, Round
@@ -22,14 +22,14 @@ SIZES_ONLY = Credential.issue({1: bytes(32)}, 1, WORKER)  # nothing is sent: sig
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one round cost and found. ``audits``: of the skipped tokens that stay; ``refusals``: rejection probability of every
-    token of the span, where the engine tells."""
+    """What one round cost and found. ``audits``: of the skipped tokens that stay; ``laws``: the large model's law at each token
+    of the span and behind it, where the engine tells."""
 
     up_bytes: int
     down_bytes: int
     fed: int
     audits: tuple[float, ...]
-    refusals: tuple[float, ...] = ()
+    laws: Sequence[Row] = ()
 
 
 class Passes(Protocol):
@@ -37,15 +37,15 @@ class Passes(Protocol):
 
     async def prefill(self, chunk: Chunk) -> Pass: ...
 
-    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[float]]:
-        """The judgement, its cost, and the rejection probability of each token of the span."""
+    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[Row]]:
+        """The judgement, its cost, and the large model's laws."""
         ...
 
     def forget(self, session: bytes) -> None: ...
 
 
 class Direct:
-    """An engine by itself, on a worker thread; it tells no rejection probabilities."""
+    """An engine by itself, on a worker thread; it tells no laws."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -53,7 +53,7 @@ class Direct:
     async def prefill(self, chunk: Chunk) -> Pass:
         return await asyncio.to_thread(self._engine.prefill, [chunk])
 
-    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[float]]:
+    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[Row]]:
         (judged,), cost = await asyncio.to_thread(self._engine.verify, [item])
         return judged, cost, ()
 
@@ -75,8 +75,8 @@ class Judge:
         self._early = False
 
     @property
-    def refusals(self) -> Sequence[float]:
-        return self.last.refusals
+    def laws(self) -> Sequence[Row]:
+        return self.last.laws
 
     def begin(self, *, early: bool) -> None:
         """Before a session. ``early``: its prompt is processed when it opens, not with its first round."""
@@ -112,11 +112,11 @@ class Judge:
             raise RuntimeError("edge and verifier disagree on the text so far")
         span = batch.tokens()
         item = Round(batch.session, base, span, opened.sampling, opened.seed, batch.round, batch.want_bonus, 0.0)
-        judged, cost, refusals = await self._passes.verify(item)
+        judged, cost, laws = await self._passes.verify(item)
         new = [*base, *(t.d for t in span[: judged.kept]), *([] if judged.token is None else [judged.token])]
         self._open[batch.session] = (opened, new)
         verdict = encode(_verdict(batch, judged, new))
-        self.last = Judgement(self.size(message), len(verdict), cost.tokens, tuple(judged.audits), tuple(refusals))
+        self.last = Judgement(self.size(message), len(verdict), cost.tokens, tuple(judged.audits), laws)
         received = decode(verdict)
         queue = self._queues.get(batch.session)
         if queue is not None and isinstance(received, Verdict):

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from services.common.calibration.files import Model
 from services.common.calibration.predictor import Predictor
+from services.common.speculative import Row as Law
 from services.edge_worker.draft import Drafter
 from services.edge_worker.signals import Signal
 from services.edge_worker.verifier_client import VerifierClient
@@ -17,10 +18,10 @@ Job = TypeVar("Job")
 
 
 class Judging(VerifierClient, Protocol):
-    """A verifier in this process. ``refusals``: rejection probability of each token of the span it judged last."""
+    """A verifier in this process. ``laws``: the large model's at each token of the span it judged last, and behind it."""
 
     @property
-    def refusals(self) -> Sequence[float]: ...
+    def laws(self) -> Sequence[Law]: ...
 
 
 Client = TypeVar("Client", bound=VerifierClient)

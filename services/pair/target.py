@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from services.common.speculative import Judged, Row, rejection
+from services.common.speculative import Judged, Row
 from services.pair.gather import Gather
 from services.verifier.engine import TargetEngine
 from services.verifier.feed import Pass
@@ -43,13 +43,12 @@ class Places(SlotTable):
 
 
 class TellingEngine(TargetEngine):
-    """``refusals``: by session, the rejection probability of each token of its last round."""
+    """``laws``: by session, ``y`` at each row of its last round."""
 
-    refusals: dict[bytes, list[float]]
+    laws: dict[bytes, list[Row]]
 
     def law(self, item: Round, logits: torch.Tensor) -> list[Row]:
-        rows = super().law(item, logits)
-        self.refusals[item.session] = [rejection(float(row[t.d]), t.x_d) for row, t in zip(rows, item.span, strict=False)]
+        rows = self.laws[item.session] = super().law(item, logits)
         return rows
 
 
@@ -64,12 +63,12 @@ class Requests:
         self._engine.prefill(list(chunks))
         return costs
 
-    def verify(self, rounds: Sequence[Round]) -> list[tuple[Judged, Pass, Sequence[float]]]:
+    def verify(self, rounds: Sequence[Round]) -> list[tuple[Judged, Pass, Sequence[Row]]]:
         costs = [Pass(1, self._places.missing(r.session, r.base, len(r.base) + r.rows - 1)) for r in rounds]
-        self._engine.refusals = {}
+        self._engine.laws = {}
         judged, _ = self._engine.verify(list(rounds))
-        refusals = [self._engine.refusals[r.session] for r in rounds]
-        return list(zip(judged, costs, refusals, strict=True))
+        laws = [self._engine.laws[r.session] for r in rounds]
+        return list(zip(judged, costs, laws, strict=True))
 
 
 class RowPasses:
@@ -83,9 +82,9 @@ class RowPasses:
         cost: Pass = await self._gather.ask(PREFILL, self._row, chunk)
         return cost
 
-    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[float]]:
+    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[Row]]:
         self._places.rows[item.session] = self._row
-        found: tuple[Judged, Pass, Sequence[float]] = await self._gather.ask(VERIFY, self._row, item)
+        found: tuple[Judged, Pass, Sequence[Row]] = await self._gather.ask(VERIFY, self._row, item)
         return found
 
     def forget(self, session: bytes) -> None:

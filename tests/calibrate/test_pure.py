@@ -19,7 +19,7 @@ from services.common.calibration.predictor import Predictor, damage_at
 
 
 def token(audit: float, *, flagged: bool = False, u: float = 0.5) -> Token:
-    return Token({"one_minus_max": u}, 0.5, flagged, audit)
+    return Token({"one_minus_max": u}, 0.5, flagged, audit, audit / 2)
 
 
 def answer(prompt: int = 0, threshold: float = 0.5, *tokens: Token, answered: int = 4) -> Answer:
@@ -48,22 +48,23 @@ def test_an_answer_survives_its_line() -> None:
 
 def test_the_line_its_thresholds_and_the_papers_bound() -> None:
     u, beta = np.array([0.0, 0.5, 1.0, 0.5]), np.array([0.0, 0.25, 0.7, 0.45])
-    found = line.fit(u, beta)
+    found = line.fit(u, beta, u)
     assert found.a == pytest.approx(0.7)
     assert found.b == pytest.approx(0.0)
     assert found.r == pytest.approx(stats.pearsonr(u, beta).statistic)
+    assert found.r_expected == pytest.approx(1.0)
     assert found.disagreement == 0.75
-    made = line.Line(0.8, -0.08, 0.7, 0.4, 4)
+    made = line.Line(0.8, -0.08, 0.7, 0.8, 0.4, 4)
     assert made.risk_averse == pytest.approx(0.1)
     assert made.risk_prone == pytest.approx(0.6)
     # tokens at or below 0.5: line values 0 (cut off at zero), 0.32, 0.32; over four tokens
     assert made.bound(0.5, u) == pytest.approx((0.0 + 0.32 + 0.32) / 4)
-    assert line.Line(-0.1, 0.2, -0.3, 0.4, 4).risk_averse is None
+    assert line.Line(-0.1, 0.2, -0.3, -0.3, 0.4, 4).risk_averse is None
 
 
 def test_tokens_that_are_all_alike_define_no_line() -> None:
     with pytest.raises(ValueError, match="no line"):
-        line.fit(np.full(5, 0.5), np.linspace(0, 1, 5))
+        line.fit(np.full(5, 0.5), np.linspace(0, 1, 5), np.linspace(0, 1, 5))
 
 
 # -- predictor --------------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def tokens(rng: np.random.Generator, count: int) -> Columns:
     a, b = rng.uniform(0.02, 0.98, count), rng.uniform(0.02, 0.98, count)
     odds = np.log(a / (1 - a)) + np.log(b / (1 - b))
     beta = np.clip(1 / (1 + np.exp(-1.5 * odds)) + rng.normal(0, 0.05, count), 0, 1)
-    return Columns({"entropy": a, "margin": b}, np.full(count, 0.5), beta, np.repeat(np.arange(count / 20), 20))
+    return Columns({"entropy": a, "margin": b}, np.full(count, 0.5), beta, beta, np.repeat(np.arange(count / 20), 20))
 
 
 def test_the_predictor_beats_each_single_signal_on_tokens_it_never_saw() -> None:
@@ -124,14 +125,15 @@ def test_the_predictor_beats_each_single_signal_on_tokens_it_never_saw() -> None
 def test_a_signal_that_says_nothing_is_left_out() -> None:
     rng = np.random.default_rng(6)
     u, noise = rng.uniform(0.02, 0.98, 600), rng.uniform(0.02, 0.98, 600)
-    columns = Columns({"entropy": u, "margin": noise}, u, np.clip(u**2, 0, 1), np.repeat(np.arange(30.0), 20))
+    audit = np.clip(u**2, 0, 1)
+    columns = Columns({"entropy": u, "margin": noise}, u, audit, audit, np.repeat(np.arange(30.0), 20))
     predictor = predictor_fit.fit(columns)
     assert predictor.weights[0] > 0.0
     assert abs(predictor.weights[1]) < 0.05 * predictor.weights[0]
 
 
 def test_nothing_to_predict_is_said() -> None:
-    columns = Columns({"entropy": np.linspace(0.1, 0.9, 9)}, np.ones(9), np.zeros(9), np.arange(9.0))
+    columns = Columns({"entropy": np.linspace(0.1, 0.9, 9)}, np.ones(9), np.zeros(9), np.zeros(9), np.arange(9.0))
     with pytest.raises(ValueError, match="all accepted"):
         predictor_fit.fit(columns)
 

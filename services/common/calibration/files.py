@@ -80,6 +80,7 @@ class LineNumbers(_Part):
     a: float
     b: float
     r: float
+    r_expected: float | None = None  # not in files of earlier versions
     disagreement: float
     risk_averse: float | None
     risk_prone: float | None
