@@ -13,7 +13,7 @@ RETRY_AFTER_SECONDS = 1.0
 class SessionAnswerer:
     """Starts a session for each request; one more than there are slots is refused with ``BusyError``."""
 
-    def __init__(self, worker: Worker, on_end: Callable[[AnswerStats], None] = lambda _: None) -> None:
+    def __init__(self, worker: Worker, on_end: Callable[[AnswerRequest, AnswerStats], None] = lambda *_: None) -> None:
         self._worker = worker
         self._on_end = on_end
         self.running: set[_Running] = set()
@@ -35,7 +35,7 @@ class SessionAnswerer:
     def ended(self, answer: _Running) -> None:
         if answer in self.running:
             self.running.discard(answer)
-            self._on_end(answer.stats)
+            self._on_end(answer.request, answer.stats)
 
 
 class _Running:
@@ -43,7 +43,7 @@ class _Running:
 
     def __init__(self, session: Session, owner: SessionAnswerer) -> None:
         self._session, self._owner = session, owner
-        self.stats = session.stats
+        self.request, self.stats = session.request, session.stats
         owner.running.add(self)
 
     def __aiter__(self) -> AsyncIterator[TokenOut]:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,15 +19,17 @@ from services.common.lifecycle import Phases, stop_event, until
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
 from services.edge_worker import calibration
-from services.edge_worker.answer import AnswerStats
+from services.edge_worker.answer import AnswerRequest, AnswerStats
 from services.edge_worker.answerer import SessionAnswerer
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.calibration import Calibrated
+from services.edge_worker.drift import DriftWatch, watching
 from services.edge_worker.gate import Gate
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.http.endpoints import Promise, promise_nothing
+from services.edge_worker.http.watch import Watch
 from services.edge_worker.identity import signer
 from services.edge_worker.kafka_client import KafkaRedisClient
 from services.edge_worker.metrics import EdgeMetrics
@@ -73,7 +76,8 @@ async def run(settings: EdgeSettings) -> None:
         {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
     worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated))
-    answerer = SessionAnswerer(worker, lambda stats: _ended(metrics, stats))
+    drift = watching(settings, calibrated, telemetry.registry)
+    answerer = SessionAnswerer(worker, partial(_ended, metrics, drift))
     metrics.running.set_function(lambda: len(answerer.running))
     telemetry.conditions["serving"] = True
     sampling = asyncio.create_task(_sample(meter, telemetry, client))
@@ -81,7 +85,7 @@ async def run(settings: EdgeSettings) -> None:
         await _watch(settings, telemetry)
         await client.start()
         promise = calibrated.promise if calibrated is not None else promise_nothing
-        await _serve(settings, ready, answerer, telemetry, listener, keys, stop, promise)
+        await _serve(settings, ready, answerer, telemetry, listener, keys, stop, promise, drift)
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
@@ -130,8 +134,6 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
         tau_u = calibrated.tau_u
         policy, promised = calibrated.calibration.policy, calibrated.calibration.guaranteed
         log.info("the gate is calibrated", signal=policy.signal, tau_u=tau_u, alpha=calibrated.alpha, guaranteed=promised)
-        if policy.answer_level is not None:
-            log.info("whole answers may stay local", decide_tokens=policy.answer_level.decide_tokens)
     elif tau_u is None:
         tau_u = SAFE_TAU[settings.signal]
         log.info("the gate is not calibrated: a safe default threshold is used", signal=settings.signal, tau_u=tau_u)
@@ -142,7 +144,6 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
         settings.importance,
         settings.importance_quantile,
         settings.importance_window,
-        None if calibrated is None else calibrated.answer_level,
     )
 
 
@@ -195,6 +196,7 @@ async def _serve(
     keys: ApiKeys,
     stop: asyncio.Event,
     promise: Promise,
+    watch: Watch,
 ) -> None:
     app = create_app(
         answerer,
@@ -208,6 +210,7 @@ async def _serve(
         registry=telemetry.registry,
         health=telemetry.health,
         promise=promise,
+        watch=watch,
     )
     app.add_route("/lag", lambda _: JSONResponse(telemetry.lag.summary()), methods=["GET"])
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=FLUSH_SECONDS)
@@ -263,7 +266,8 @@ async def _sample(meter: UplinkMeter, telemetry: Telemetry, client: KafkaRedisCl
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _ended(metrics: EdgeMetrics, stats: AnswerStats) -> None:
+def _ended(metrics: EdgeMetrics, drift: DriftWatch, request: AnswerRequest, stats: AnswerStats) -> None:
+    drift.ended(request, stats)
     metrics.answers.labels(stats.finish_reason or "stopped").inc()
     log.info(
         "answer ended",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common.drift.monitor import Reading
+from services.common.drift.monitor import State as DriftState
 from services.common.messages import Verdict
-from services.edge_worker.answer import TokenOut
+from services.edge_worker.answer import AnswerStats, TokenOut
 from services.edge_worker.breaker import State
 from services.edge_worker.transcript import Flight
 from services.edge_worker.worker import Observer
@@ -75,3 +79,59 @@ class EdgeMetrics(Observer):
             self.breaker.labels(one.value).set(one is state)
         if state is State.OPEN:
             self.opened.labels(cause).inc()
+
+
+class DriftMetrics:
+    """Damage by device class. From the counters a query has the fleet's: ``audit_weighted / audit_answered_tokens`` per token,
+    ``watched_damage / watched_answers`` per answer."""
+
+    def __init__(self, registry: CollectorRegistry, device_class: str) -> None:
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"sluice_{name}", text, ["device_class"], registry=registry).labels(device_class)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"sluice_{name}", text, ["device_class"], registry=registry).labels(device_class)
+
+        self.audited = counter("audited_tokens", "Skipped tokens whose audit is known")
+        self.unaudited = counter("unaudited_tokens", "Skipped tokens that neither a round nor the draw of audits covered")
+        self.weighted = counter(
+            "audit_weighted", "Audits over their inclusion probabilities, of answers without unaudited tokens"
+        )
+        self.answered = counter("audit_answered_tokens", "Answered tokens of answers without unaudited tokens")
+        self.answers = counter("watched_answers", "Answers that count for the drift estimate")
+        self.damage = counter(
+            "watched_damage", "Sum of their damages, clipped: what drift and the bound on gamma are decided by"
+        )
+        self.clipped = counter("watched_damage_clipped", "Sum of what the clip took away from them")
+        self.alarms = counter("drift_alarms", "Times that the measured damage left its bound")
+        self._mean = gauge("drift_damage", "Mean damage per answer of the last answers")
+        self._lower = gauge("drift_damage_lower", "Lower confidence limit of it")
+        self._upper = gauge("drift_damage_upper", "Upper confidence limit of it")
+        self._alpha = gauge("drift_alpha", "Bound on it; not a number where none is known")
+        self._gamma = gauge("gamma_bound", "Largest gamma of a new answer that wants a bound")
+        self._device_class = device_class
+        self._state = Gauge(
+            "sluice_drift_state", "1 for the state that holds, else 0", ["device_class", "state"], registry=registry
+        )
+
+    def answer(self, stats: AnswerStats, *, complete: bool) -> None:
+        """An answer has ended; ``complete``: its damage could be estimated."""
+        self.audited.inc(stats.audits.audited)
+        self.unaudited.inc(stats.unaudited)
+        if complete:
+            self.weighted.inc(stats.audits.weighted_sum)
+            self.answered.inc(stats.total)
+
+    def watched(self, loss: float, damage: float) -> None:
+        self.answers.inc()
+        self.damage.inc(loss)
+        self.clipped.inc(damage - loss)
+
+    def show(self, reading: Reading, alpha: float | None, gamma: float) -> None:
+        self._mean.set(reading.damage)
+        self._lower.set(reading.lower)
+        self._upper.set(reading.upper)
+        self._alpha.set(math.nan if alpha is None else alpha)
+        self._gamma.set(gamma)
+        for state in DriftState:
+            self._state.labels(self._device_class, state.value).set(state is reading.state)

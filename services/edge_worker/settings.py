@@ -80,7 +80,8 @@ class EdgeSettings(KafkaSettings, RedisSettings):
         default=None,
         gt=0,
         lt=1,
-        description="which bound on the damage of that file holds; none: the only one in it",
+        description="which bound on the damage of that file holds; none: the only one in it. Without a file: the bound that "
+        "the measured damage is held to, which promises nothing; none: it is only measured",
     )
     random_rate: float | None = Field(
         default=None, ge=0, le=1, description="baseline: flag tokens at random at this rate instead"
@@ -119,6 +120,21 @@ class EdgeSettings(KafkaSettings, RedisSettings):
         ge=0,
         le=1,
         description="share of answers whose tokens without a verdict (with k = 0: all) are uploaded at their end, for audit",
+    )
+    device_class: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9_.-]{1,32}$",
+        description="label of the devices like this one, whose damage is measured and told together",
+    )
+    adaptive: bool = Field(
+        default=True,
+        description="tighten the gate while the measured damage is above alpha; off: it is only told. Without alpha: no effect",
+    )
+    adaptive_step: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="how far gamma moves for an answer whose damage is 1 above or below alpha",
     )
 
     # -- outages
@@ -161,8 +177,10 @@ class EdgeSettings(KafkaSettings, RedisSettings):
             raise ValueError("random_rate flags tokens at random and leaves no room for importance: set one of them")
         if self.importance is Importance.NONE and self.importance_layer is not None:
             raise ValueError("importance_layer is set, but importance is none")
-        if self.calibration is None and self.alpha is not None:
-            raise ValueError("alpha chooses a threshold of a calibration: set calibration too, or leave alpha out")
+        if self.random_rate is not None and self.alpha is not None:
+            raise ValueError(
+                "random_rate flags tokens at random, which no bound alpha on the damage can steer: set one of them"
+            )
         for name in ("tau_u", "random_rate"):
             if self.calibration is not None and getattr(self, name) is not None:
                 raise ValueError(f"{name} and calibration both say which tokens are flagged: set one of them")

@@ -84,4 +84,8 @@ class Bench:
 
     def damage(self, tokens: Sequence[TokenOut], session: Session) -> float:
         """Of an answer, exactly."""
-        return rejections(session.request.prompt_ids, tokens, self.draft, self.target) / len(tokens)
+        return self.rejections(session.request.prompt_ids, tokens) / len(tokens)
+
+    def rejections(self, prompt: Sequence[int], tokens: Sequence[TokenOut]) -> float:
+        """Sum of the rejection probabilities of an answer's skipped tokens."""
+        return rejections(prompt, tokens, self.draft, self.target)

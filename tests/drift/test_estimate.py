@@ -22,7 +22,7 @@ from services.edge_worker.breaker import Breaker
 from tests.drift.conftest import FALSE_ALARM, Bench
 
 ROUNDING = 1.0 / 510
-ANSWERS = 1500
+ANSWERS = 800
 Z = float(stats.norm.isf(FALSE_ALARM / 2))
 
 

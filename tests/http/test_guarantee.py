@@ -1,7 +1,8 @@
-"""What an answer promises: as its request was calibrated, and only while every verdict came."""
+"""What an answer promises: as its request was calibrated, if every verdict came, while the measured damage stays put."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ async def test_an_answer_carries_its_guarantee(
     client = await api(says(tokenizer, text), promise=promise)
     answer = await client.chat.completions.create(model=MODEL, messages=HELLO, **options)
     assert answer.sluice["guarantee"] == promised
+    assert answer.sluice["guarantee_reason"] is None
     assert bool(answer.sluice["tokens"]["unverified"]) == (text == LONG)
 
 
@@ -46,3 +48,26 @@ async def test_a_raw_prompt_has_no_template_and_a_stream_says_so_at_its_end(api:
     stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
     chunks = [chunk async for chunk in stream]
     assert chunks[-1].sluice["guarantee"] == PROMISE
+
+
+class Drifted:
+    """A watch that has seen too much damage."""
+
+    withdrawn = "drift: measured damage 0.2 above 0.06"
+
+    def admit(self, request: AnswerRequest, promised: str) -> AnswerRequest:
+        return replace(request, gamma=0.25, watched=promised == PROMISE)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_says_why_its_promise_is_withdrawn(api: Any, tokenizer: Any, stream: bool) -> None:
+    answerer = says(tokenizer, SHORT)
+    client = await api(answerer, promise=promise, watch=Drifted())
+    answer = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream, seed=3)
+    told = [chunk async for chunk in answer][-1].sluice if stream else answer.sluice
+    assert told["guarantee"] == "none"
+    assert told["guarantee_reason"] == Drifted.withdrawn
+    asked = answerer.requests[0]
+    assert told["gamma"] == asked.gamma == 0.25
+    assert asked.watched
+    assert asked.audit_seed not in (None, 3), "a client that always sends the same seed must not decide what is audited"

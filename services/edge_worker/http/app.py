@@ -24,6 +24,7 @@ from services.edge_worker.http.errors import ApiError
 from services.edge_worker.http.guard import Guard
 from services.edge_worker.http.probes import Readiness, add_probes
 from services.edge_worker.http.prompts import PromptEncoder
+from services.edge_worker.http.watch import Unwatched, Watch
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -42,12 +43,13 @@ def create_app(
     health: Health | None = None,
     lifespan: Lifespan | None = None,
     promise: Promise = promise_nothing,
+    watch: Watch | None = None,
 ) -> FastAPI:
     """The OpenAI HTTP API over ``answerer``.
 
     ``tokenizer``: a fast Hugging Face tokenizer; it is copied. ``context_tokens``: prompt and answer together. ``end_ids``:
     tokens that end an answer, never shown. ``api_keys``: none means open to all. ``readiness``: None, or why not ready.
-    ``promise``: what an answer guarantees.
+    ``promise``: what an answer guarantees; ``watch``: whether its damage stays where that says, None: nobody looks.
     ``ValueError`` where these contradict each other.
     """
     if context_tokens < 2:
@@ -73,7 +75,7 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     table = TokenTable(tokenizer, tuple(ends))
-    Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds, promise).add_to(app)
+    Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds, promise, watch or Unwatched()).add_to(app)
     add_probes(app, readiness, registry, health)
     return app
 

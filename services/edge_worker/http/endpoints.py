@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from services.edge_worker.http.prompts import PromptEncoder
 from services.edge_worker.http.response import AnswerResponse, Job
 from services.edge_worker.http.schemas import ChatBody, CompletionBody, parse_chat, parse_completion
 from services.edge_worker.http.shapes import ChatShape, CompletionShape, Shape
+from services.edge_worker.http.watch import Unwatched, Watch
 
 Promise = Callable[[AnswerRequest, bool], str]  # a request, and whether its prompt came through the chat template
 
@@ -44,6 +45,7 @@ class Endpoints:
     end_ids: frozenset[int]
     bounds: Bounds
     promise: Promise = promise_nothing
+    watch: Watch = field(default_factory=Unwatched)
     created: int = field(default_factory=lambda: int(time.time()))
 
     def add_to(self, app: FastAPI) -> None:
@@ -107,10 +109,22 @@ class Endpoints:
             tenant=tenant(request.scope),
             top_logprobs=asking.top_logprobs(body, self.bounds),
             slm_only=chosen.k == 0,
+            audit_seed=asking.seed(None),  # a client that always sends the same seed must not decide what is audited
         )
         # a stop sequence cuts an answer where the calibration did not
         promised = NO_GUARANTEE if stops else self.promise(wanted, isinstance(body, ChatBody))
-        job = Job(wanted, chosen, stops, shape, bool(body.stream), body.include_usage, request_id(request.scope), promised)
+        wanted = self.watch.admit(wanted, promised)
+        job = Job(
+            wanted,
+            replace(chosen, gamma=wanted.gamma),
+            stops,
+            shape,
+            bool(body.stream),
+            body.include_usage,
+            request_id(request.scope),
+            promised,
+            self.watch,
+        )
         return AnswerResponse(self.answerer, job, self.table, self.end_ids)
 
     def _model(self) -> dict[str, object]:

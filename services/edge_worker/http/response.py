@@ -20,6 +20,7 @@ from services.edge_worker.http.reader import Reader
 from services.edge_worker.http.shapes import Json, Shape, usage
 from services.edge_worker.http.summary import summary, token_entries
 from services.edge_worker.http.text import AnswerText, Piece
+from services.edge_worker.http.watch import Watch
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("sluice.http")
 SSE_HEADERS = [
@@ -41,6 +42,7 @@ class Job:
     include_usage: bool
     request_id: str
     guarantee: str
+    watch: Watch
 
 
 def event(body: Json) -> bytes:
@@ -158,7 +160,7 @@ class AnswerResponse(Response):
         return usage(len(self._job.request.prompt_ids), reader.decisions.total())
 
     def _account(self, answer: Answer, reader: Reader) -> Json:
-        return summary(answer.stats, reader.decisions, self._job.knobs, self._job.guarantee)
+        return summary(answer.stats, reader.decisions, self._job.knobs, self._job.guarantee, self._job.watch.withdrawn)
 
     def _explain(self, error: Exception) -> ApiError:
         if isinstance(error, ApiError):

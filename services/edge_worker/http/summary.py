@@ -29,10 +29,11 @@ def token_entries(pieces: Iterable[Piece], table: TokenTable) -> list[dict[str, 
     ]
 
 
-def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guarantee: str) -> dict[str, Any]:
+def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guarantee: str, withdrawn: str) -> dict[str, Any]:
     """The account of an answer. ``decisions`` counts the tokens of this answer, ``stats`` is what the session loop spent.
 
-    ``guarantee`` is what the request was promised; an answer with unverified tokens keeps no promise.
+    ``guarantee`` is what the request was promised; an answer with unverified tokens keeps no promise, and none holds while
+    ``withdrawn`` says why. ``damage`` is an unbiased estimate from ``audited`` tokens; those of a sample weigh more.
     ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment.
     """
     seconds = {name: round(getattr(stats, f"{name}_seconds"), 6) for name in SEGMENTS}
@@ -48,8 +49,10 @@ def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guar
         "uplink_payload_bytes": stats.payload_bytes,
         "upload_rate": stats.upload_rate,
         "damage": stats.damage,
+        "audited": stats.audits.audited,
         "acceptance": stats.accepted / stats.judged if stats.judged else None,
-        "guarantee": NO_GUARANTEE if stats.degraded_reason or stats.unverified else guarantee,
+        "guarantee": NO_GUARANTEE if stats.degraded_reason or stats.unverified or withdrawn else guarantee,
+        "guarantee_reason": withdrawn or None,
         "degraded": stats.degraded_reason or None,
         "seconds": seconds,
     }
