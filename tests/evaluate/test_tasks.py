@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from services.evaluate import tasks
 from services.evaluate.tasks import Task, TaskError, correct, generate
 from services.evaluate.tasks.code import FUNCTIONS, Function
-from services.evaluate.tasks.exact import DAYS
+from services.evaluate.tasks.exact import GROUPS, TENS, UNITS
 from services.evaluate.tasks.stories import STORIES, Story
 
 
@@ -90,28 +91,29 @@ def test_the_answers_of_other_kinds_by_another_way() -> None:
     assert seen == set(ANSWERS)
 
 
-def _days_on(day: str, days: str) -> str:
-    for _ in range(int(days)):
-        day = DAYS[(DAYS.index(day) + 1) % 7]
-    return day
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
-def _later(clock: str, minutes: str) -> str:
-    hours, past = clock.split(":")
-    return str(timedelta(hours=int(hours), minutes=int(past) + int(minutes))).removesuffix(":00").zfill(5)
+def _value(words: str) -> int:
+    """ "three hundred and forty-two", by adding up."""
+    values = {word: n for n, word in enumerate(UNITS)} | {word: 10 * n for n, word in enumerate(TENS, 2)}
+    return sum(100 * values[w] if behind == "hundred" else values.get(w, 0) for w, behind in pairwise([*_words(words), ""]))
 
 
 ANSWERS: dict[str, Callable[..., object]] = {
     r"What is ([-+*() 0-9]+)\?": lambda sum_: eval(sum_),  # noqa: S307 - digits and signs only
-    r"binary number (\d+)": lambda bits: int(bits, 2),
     r"digits of (\d+)": lambda number: sum(int(digit) for digit in number),
-    r"It is (\S+)\. What time is it (\d+) minutes": _later,
-    r"Today is (\w+)\. .* in (\d+) days": _days_on,
     r"are (\d+) hours and (\d+) minutes": lambda h, m: timedelta(hours=int(h), minutes=int(m)) // timedelta(minutes=1),
     r"next: (\d+), .*, (\d+)\?": lambda first, last: int(last) + (int(last) - int(first)) // 3,
-    r"'(\w+)' spelled backwards": lambda word: "".join(reversed(word)),
-    r"letter '(.)' occur in the word '(\w+)'": lambda letter, word: len(re.findall(letter, word)),
-    r"right before '(\w+)' in this list: (.*)\?": lambda word, words: re.findall(rf"(\w+), {word}", words)[0],
+    r"Write ([a-z -]+) in digits": _value,
+    r"Add (\d+) to each of these numbers: (.*)\. ": lambda n, xs: ", ".join(str(int(x) + int(n)) for x in _words(xs)),
+    r"steps of (\d+) from (\d+)": lambda step, a: ", ".join(map(str, range(int(a), int(a) + 5 * int(step), int(step)))),
+    r"without '(\w+)': (.*)\. ": lambda word, xs: re.sub(rf"\b{word}\b(, )?", "", xs).removesuffix(", "),
+    r"with '(\w+)' instead of '(\w+)': (.*)\. ": lambda new, old, xs: re.sub(rf"\b{old}\b", new, xs),
+    r"right after '(\w+)' in this list: (.*)\?": lambda word, xs: re.findall(rf"\b{word}, (\w+)", xs)[0],
+    r"Which of these is ([a-z ]+): (.*)\?": lambda kind, xs: next(x for x in _words(xs) if x in GROUPS[kind]),
+    r"reverse order: (.*)\. ": lambda xs: ", ".join(reversed(_words(xs))),
 }
 
 

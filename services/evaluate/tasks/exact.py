@@ -1,134 +1,144 @@
-"""Tasks with one right answer that are no word problems: about lists of numbers, times, other notations, and about words."""
+"""Tasks with one right answer that are no word problems: about numbers and lists of them, and about lists of words."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-Made = tuple[str, str, str]  # question, answer, how the answer is to be written
+Made = tuple[str, str, str]  # question, answer, how to reply
 Maker = Callable[[random.Random], Made]
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_VOCABULARY = (
-    "anchor basket bottle bridge butter camera candle carpet castle cherry circle coffee copper cotton desert dragon engine "
-    "falcon finger forest garden guitar hammer harbor helmet island jacket jungle kettle ladder lantern lemon magnet marble "
-    "mirror museum needle ocean orange palace pencil pepper pillow planet pocket rabbit ribbon river rocket saddle salmon "
-    "shadow silver spider spring summer temple ticket tunnel turtle velvet violin walnut window winter yellow"
+NUMBER, LIST, WORD = (f"Reply with {what} only." for what in ("the number", "the list", "one word"))
+LINE = "Reply with one line: the calculation and its result."
+_UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen"
 )
-VOCABULARY = _VOCABULARY.split()
-_ROMAN = ((100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))
+UNITS = _UNITS.split()
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+GROUPS = {
+    "an animal": ["falcon", "rabbit", "salmon", "spider", "turtle", "donkey", "horse", "eagle", "tiger", "monkey"],
+    "a fruit": ["apple", "banana", "cherry", "grape", "lemon", "melon", "peach", "pear", "plum", "mango"],
+    "a tool": ["hammer", "ladder", "needle", "scissors", "shovel", "wrench", "chisel", "saw", "drill", "pliers"],
+    "a relative": ["aunt", "brother", "cousin", "daughter", "mother", "nephew", "sister", "uncle"],
+    "a vehicle": ["bicycle", "bus", "ferry", "lorry", "rocket", "tractor", "train", "tram"],
+    "a musical instrument": ["drum", "flute", "guitar", "harp", "piano", "trumpet", "violin", "cello"],
+    "a piece of clothing": ["coat", "dress", "glove", "hat", "jacket", "scarf", "shirt", "sock"],
+    "a building": ["castle", "church", "museum", "palace", "school", "temple", "theatre", "hospital"],
+}
+WORDS_USED = [word for words in GROUPS.values() for word in words]
 
 
-def _listed(draw: random.Random, count: int, most: int = 999) -> tuple[list[int], str]:
+def _listed(draw: random.Random, count: int, most: int) -> tuple[list[int], str]:
     numbers = draw.sample(range(11, most), count)
-    return numbers, ", ".join(map(str, numbers))
+    return numbers, _joined(numbers)
+
+
+def _joined(parts: Sequence[object]) -> str:
+    return ", ".join(map(str, parts))
 
 
 def _largest(draw: random.Random) -> Made:
-    numbers, text = _listed(draw, 6)
-    return f"What is the largest of {text}?", str(max(numbers)), "N"
+    numbers, text = _listed(draw, 6, 999)
+    return f"What is the largest of {text}?", str(max(numbers)), NUMBER
 
 
-def _second(draw: random.Random) -> Made:
-    numbers, text = _listed(draw, 5)
-    return f"What is the second largest of {text}?", str(sorted(numbers)[-2]), "N"
+def _smallest(draw: random.Random) -> Made:
+    numbers, text = _listed(draw, 6, 999)
+    return f"What is the smallest of {text}?", str(min(numbers)), NUMBER
 
 
 def _sorted(draw: random.Random) -> Made:
     numbers, text = _listed(draw, 5, 99)
-    return f"Sort these numbers from smallest to largest: {text}.", ", ".join(map(str, sorted(numbers))), "the list"
+    return f"Sort these numbers from smallest to largest: {text}.", _joined(sorted(numbers)), LIST
 
 
-def _spread(draw: random.Random) -> Made:
+def _backwards(draw: random.Random) -> Made:
     numbers, text = _listed(draw, 5, 99)
-    return f"What is the difference of the largest and the smallest of {text}?", str(max(numbers) - min(numbers)), "N"
+    return f"Write this list in reverse order: {text}.", _joined(numbers[::-1]), LIST
 
 
-def _even(draw: random.Random) -> Made:
-    numbers, text = _listed(draw, 6, 99)
-    return f"How many of these numbers are even: {text}?", str(sum(n % 2 == 0 for n in numbers)), "N"
+def _raised(draw: random.Random) -> Made:
+    (numbers, text), more = _listed(draw, 4, 60), draw.randint(2, 9)
+    return f"Add {more} to each of these numbers: {text}.", _joined([n + more for n in numbers]), LIST
+
+
+def _multiples(draw: random.Random) -> Made:
+    factor, first = draw.randint(3, 15), draw.randint(2, 5)
+    found = [factor * n for n in range(first, first + 5)]
+    return f"Count up in steps of {factor} from {found[0]}: write five numbers.", _joined(found), LIST
 
 
 def _sequence(draw: random.Random) -> Made:
-    start, step = draw.randint(3, 60), draw.randint(4, 29)
-    text = ", ".join(str(start + step * n) for n in range(4))
-    return f"Which number comes next: {text}?", str(start + 4 * step), "N"
-
-
-def _digits(draw: random.Random) -> Made:
-    number = draw.randint(1000, 99999)
-    return f"What is the sum of the digits of {number}?", str(sum(map(int, str(number)))), "N"
+    start, step = draw.randint(3, 60), draw.randint(3, 15)
+    return f"Which number comes next: {_joined([start + step * n for n in range(4)])}?", str(start + 4 * step), NUMBER
 
 
 def _minutes(draw: random.Random) -> Made:
-    hours, minutes = draw.randint(2, 19), draw.randint(1, 59)
-    return f"How many minutes are {hours} hours and {minutes} minutes?", str(60 * hours + minutes), "N"
+    hours, minutes = draw.randint(2, 9), draw.randint(1, 59)
+    return f"How many minutes are {hours} hours and {minutes} minutes?", str(60 * hours + minutes), LINE
 
 
-def _clock(draw: random.Random) -> Made:
-    start, wait = draw.randint(6 * 60, 18 * 60), draw.randint(35, 190)
-    end = start + wait
-    question = f"It is {start // 60:02d}:{start % 60:02d}. What time is it {wait} minutes later?"
-    return question, f"{end // 60:02d}:{end % 60:02d}", "HH:MM"
+def _digits(draw: random.Random) -> Made:
+    number = draw.randint(100, 9999)
+    return f"What is the sum of the digits of {number}?", str(sum(map(int, str(number)))), LINE
 
 
-def _roman(draw: random.Random) -> Made:
-    number = draw.randint(11, 199)
-    rest, text = number, ""
-    for value, sign in _ROMAN:
-        text += sign * (rest // value)
-        rest %= value
-    return f"Which number is the Roman numeral {text}?", str(number), "N"
+def _spelled(draw: random.Random) -> Made:
+    number = draw.randint(101, 999)
+    return f"Write {in_words(number)} in digits.", str(number), NUMBER
 
 
-def _binary(draw: random.Random) -> Made:
-    number = draw.randint(5, 63)
-    return f"Which decimal number is the binary number {number:b}?", str(number), "N"
+def in_words(number: int) -> str:
+    """From 100 to 999."""
+    hundreds, rest = divmod(number, 100)
+    tens, units = divmod(rest, 10)
+    low = UNITS[rest] if rest < len(UNITS) else TENS[tens - 2] + (f"-{UNITS[units]}" if units else "")
+    return f"{UNITS[hundreds]} hundred" + (f" and {low}" if rest else "")
 
 
-def _weekday(draw: random.Random) -> Made:
-    day, later = draw.randrange(7), draw.randint(2, 40)
-    return f"Today is {DAYS[day]}. Which day of the week is it in {later} days?", DAYS[(day + later) % 7], "DAY"
+def _member(draw: random.Random) -> Made:
+    group, words = draw.choice(list(GROUPS.items()))
+    right = draw.choice(words)
+    shown = draw.sample([word for word in WORDS_USED if word not in words], 4)
+    shown.insert(draw.randint(0, 4), right)
+    return f"Which of these is {group}: {_joined(shown)}?", right, WORD
 
 
-def _letters(draw: random.Random) -> Made:
-    word = draw.choice(VOCABULARY)
-    letter = draw.choice(word)
-    return f"How often does the letter '{letter}' occur in the word '{word}'?", str(word.count(letter)), "N"
+def _without(draw: random.Random) -> Made:
+    words = draw.sample(WORDS_USED, 5)
+    out = draw.choice(words)
+    return f"Write this list without '{out}': {_joined(words)}.", _joined([w for w in words if w != out]), LIST
 
 
-def _reverse(draw: random.Random) -> Made:
-    word = draw.choice(VOCABULARY)
-    return f"What is the word '{word}' spelled backwards?", word[::-1], "WORD"
+def _swapped(draw: random.Random) -> Made:
+    words = draw.sample(WORDS_USED, 5)
+    old, new = draw.choice(words), draw.choice([w for w in WORDS_USED if w not in words])
+    changed = _joined([new if word == old else word for word in words])
+    return f"Write this list with '{new}' instead of '{old}': {_joined(words)}.", changed, LIST
 
 
-def _length(draw: random.Random) -> Made:
-    word = draw.choice(VOCABULARY)
-    return f"How many letters does the word '{word}' have?", str(len(word)), "N"
+def _reversed(draw: random.Random) -> Made:
+    words = draw.sample(WORDS_USED, 4)
+    return f"Write these words in reverse order: {_joined(words)}.", _joined(words[::-1]), LIST
 
 
 def _alphabet(draw: random.Random) -> Made:
-    words = draw.sample(VOCABULARY, 4)
-    return f"Sort these words from A to Z: {', '.join(words)}.", ", ".join(sorted(words)), "the list"
+    words = _initials_differ(draw, 3)
+    return f"Sort these words from A to Z: {_joined(words)}.", _joined(sorted(words)), LIST
 
 
-def _first(draw: random.Random) -> Made:
-    words = draw.sample(VOCABULARY, 5)
-    return f"Which of these words comes first in a dictionary: {', '.join(words)}?", min(words), "WORD"
+def _after(draw: random.Random) -> Made:
+    words = draw.sample(WORDS_USED, 5)
+    at = draw.randint(0, 3)
+    return f"Which word comes right after '{words[at]}' in this list: {_joined(words)}?", words[at + 1], WORD
 
 
-def _initials(draw: random.Random) -> Made:
-    words = draw.sample(VOCABULARY, 4)
-    question = f"Write the first letters of the words {', '.join(words)} as one word without spaces."
-    return question, "".join(word[0] for word in words), "WORD"
-
-
-def _place(draw: random.Random) -> Made:
-    words = draw.sample(VOCABULARY, 6)
-    at = draw.randint(1, 5)
-    return f"Which word stands right before '{words[at]}' in this list: {', '.join(words)}?", words[at - 1], "WORD"
+def _initials_differ(draw: random.Random, count: int) -> list[str]:
+    by_letter = {word[0]: word for word in draw.sample(WORDS_USED, len(WORDS_USED))}
+    return draw.sample(list(by_letter.values()), count)
 
 
 NUMBERS: list[Maker] = [
-    _largest, _minutes, _second, _clock, _sorted, _roman, _spread, _sequence, _even, _binary, _digits, _weekday,
+    _largest, _minutes, _sorted, _raised, _sequence, _spelled, _multiples, _smallest, _digits, _backwards,
 ]  # fmt: skip
-WORDS: list[Maker] = [_first, _letters, _alphabet, _initials, _reverse, _place, _length]
+WORDS: list[Maker] = [_member, _without, _after, _swapped, _reversed, _alphabet]

@@ -1,4 +1,7 @@
-"""Distinct tasks from a seed. Made for pairs of small models, where the larger one is right often and the smaller one less."""
+"""Distinct tasks from a seed. Made for pairs of small models, where the larger one is right often and the smaller one less.
+
+They ask for one line and show no pattern to fill in: small models reason for pages, and copy "Answer: N" as it stands.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _TRIES = 200  # in a row without a new prompt: the kind is used up
 def generated(count: int, seed: int) -> list[Task]:
     """``count`` tasks with different prompts; the same ``seed`` gives the same ones, fewer of them the first ones of more.
 
-    Half are arithmetic, a sixth each code, words and other numbers; kinds that are used up drop out.
+    Half are arithmetic, a sixth each code, lists of words and other numbers; kinds that are used up drop out.
     Raises ``TaskError`` where there are not so many."""
     draw = random.Random(seed)
     kinds = {
@@ -46,11 +49,11 @@ def _distinct(kind: str, makers: list[Maker], draw: random.Random) -> Iterator[T
     while left:
         maker = left.popleft()
         for _ in range(_TRIES):
-            question, answer, form = maker(draw)
+            question, answer, reply = maker(draw)
             if question not in seen:
                 seen.add(question)
                 left.append(maker)
-                yield Task(f"{question} End with 'Answer: {form}'.", kind, answer)
+                yield Task(f"{question} {reply}", kind, answer)
                 break
 
 

@@ -10,6 +10,9 @@ NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Farid", "Grace", "Hugo", "Ine
 THINGS = ("apples", "books", "coins", "stamps", "marbles", "pens", "lamps", "cards", "shells", "tiles", "bottles", "candles")
 
 
+REPLY = "Reply with one line: the calculation and its result."
+
+
 @dataclass(frozen=True)
 class Story:
     """``text`` with places for ``a``, ``b``, ``c``, ``d``, their product ``ab``, a ``name`` and ``things``; numbers are drawn
@@ -21,11 +24,11 @@ class Story:
 
 
 def told(story: Story, draw: random.Random) -> tuple[str, str, str]:
-    """Question, answer and how the answer is to be written."""
+    """Question, answer and how to reply."""
     numbers = [draw.choice(values) for values in story.ranges]
     places = dict(zip("abcd", numbers, strict=False)) | {"ab": numbers[0] * numbers[1]}
     question = story.text.format(**places, name=draw.choice(NAMES), things=draw.choice(THINGS))
-    return question, str(story.answer(*numbers)), "N"
+    return question, str(story.answer(*numbers)), REPLY
 
 
 STORIES = (
@@ -37,44 +40,44 @@ STORIES = (
     Story("What is {a} + {b} - {c}?", (range(100, 900), range(100, 900), range(11, 99)), lambda a, b, c: a + b - c),
     Story(
         "{a} boxes hold {b} {things} each. {c} of the {things} are broken. How many are whole?",
-        (range(6, 25), range(11, 40), range(5, 50)),
+        (range(4, 13), range(6, 21), range(3, 24)),
         lambda a, b, c: a * b - c,
     ),
     Story(
         "{ab} {things} are packed into boxes of {b}. How many boxes are filled?",
-        (range(7, 40), range(4, 25)),
+        (range(5, 21), range(3, 13)),
         lambda a, b: a,
     ),
     Story(
         "A ticket costs {a} euros for an adult and {b} euros for a child. What do {c} adults and {d} children pay together?",
-        (range(12, 30), range(5, 12), range(2, 9), range(2, 9)),
+        (range(6, 20), range(2, 6), range(2, 6), range(2, 6)),
         lambda a, b, c, d: a * c + b * d,
     ),
-    Story("What is {a} * {b}?", (range(12, 60), range(12, 40)), lambda a, b: a * b),
+    Story("What is {a} * {b}?", (range(11, 60), range(3, 13)), lambda a, b: a * b),
     Story(
         "A garden is {a} m long and {b} m wide. How many metres of fence go around it if a gap of {c} m stays open?",
-        (range(20, 99), range(11, 80), range(2, 9)),
+        (range(20, 60), range(11, 20), range(2, 9)),
         lambda a, b, c: 2 * (a + b) - c,
     ),
     Story(
         "A van drives {a} km on Monday, {b} km on Tuesday and twice as far on Wednesday as on Tuesday. How many km is that?",
-        (range(40, 300), range(20, 150)),
+        (range(40, 200), range(20, 90)),
         lambda a, b: a + 3 * b,
     ),
     Story(
         "A coat costs {a} euros. Its price is reduced by {b} percent. How many euros does it cost now?",
-        (range(40, 400, 20), (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)),
+        (range(20, 400, 20), (10, 20, 25, 30, 40, 50)),
         lambda a, b: a - a * b // 100,
     ),
     Story(
         "A tank holds {a} litres. {b} litres flow out each minute. How many litres are left after {c} minutes?",
-        (range(300, 700), range(6, 25), range(4, 12)),
+        (range(150, 500), range(5, 16), range(3, 11)),
         lambda a, b, c: a - b * c,
     ),
-    Story("What is ({a} + {b}) * {c}?", (range(11, 60), range(11, 60), range(3, 10)), lambda a, b, c: (a + b) * c),
+    Story("What is ({a} + {b}) * {c}?", (range(5, 40), range(5, 40), range(2, 8)), lambda a, b, c: (a + b) * c),
     Story(
         "{name} reads {a} pages on each of {b} days and {c} pages on the day after. How many pages is that in all?",
-        (range(12, 60), range(3, 15), range(5, 60)),
+        (range(11, 40), range(3, 10), range(5, 40)),
         lambda a, b, c: a * b + c,
     ),
     Story(
@@ -84,18 +87,18 @@ STORIES = (
     ),
     Story(
         "{name} saves {a} euros a week for {b} weeks and then spends {c} euros. How many euros are left?",
-        (range(12, 60), range(5, 20), range(10, 59)),
+        (range(5, 40), range(4, 12), range(5, 20)),
         lambda a, b, c: a * b - c,
     ),
     Story(
         "A recipe for {b} people needs {ab} grams of flour. How many grams are needed for {c} people?",
-        (range(30, 95, 5), range(2, 7), range(8, 25)),
+        (range(20, 80, 10), range(2, 5), range(5, 13)),
         lambda a, b, c: a * c,
     ),
-    Story("What is {a} - {b} * {c}?", (range(300, 900), range(6, 30), range(3, 10)), lambda a, b, c: a - b * c),
+    Story("What is {a} - {b} * {c}?", (range(150, 500), range(5, 16), range(3, 10)), lambda a, b, c: a - b * c),
     Story(
         "One machine makes {a} parts an hour. How many parts do {b} machines make in {c} hours?",
-        (range(11, 60), range(2, 9), range(2, 9)),
+        (range(5, 30), range(2, 6), range(2, 6)),
         lambda a, b, c: a * b * c,
     ),
     Story(
@@ -105,8 +108,8 @@ STORIES = (
     ),
     Story(
         "{b} children share {ab} {things} equally. {name} is one of them and gives away {c}. How many does {name} keep?",
-        (range(21, 60), range(3, 12), range(3, 20)),
+        (range(15, 40), range(3, 9), range(2, 14)),
         lambda a, b, c: a - c,
     ),
-    Story("What is the remainder of {a} divided by {b}?", (range(50, 500), range(6, 20)), lambda a, b: a % b),
+    Story("What is the remainder of {a} divided by {b}?", (range(20, 100), range(3, 10)), lambda a, b: a % b),
 )
