@@ -134,6 +134,8 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
         tau_u = calibrated.tau_u
         policy, promised = calibrated.calibration.policy, calibrated.calibration.guaranteed
         log.info("the gate is calibrated", signal=policy.signal, tau_u=tau_u, alpha=calibrated.alpha, guaranteed=promised)
+        if policy.answer_level is not None:
+            log.info("whole answers may stay local", decide_tokens=policy.answer_level.decide_tokens)
     elif tau_u is None:
         tau_u = SAFE_TAU[settings.signal]
         log.info("the gate is not calibrated: a safe default threshold is used", signal=settings.signal, tau_u=tau_u)
@@ -144,6 +146,7 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
         settings.importance,
         settings.importance_quantile,
         settings.importance_window,
+        None if calibrated is None else calibrated.answer_level,
     )
 
 
