@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,9 @@ def page(found: Crossover, world: World, plot: str) -> str:
 
 def _capacity(found: Crossover) -> str:
     lines = ["| | answers/s until it is saturated | damage of the answers |", "|---|---|---|"]
-    lines += [f"| `{label}` | {most:.3g} | {found.damage[label]:.3g} |" for label, most in found.capacity.items()]
+    for label, most in found.capacity.items():
+        until = f"{most:.3g}" if math.isfinite(most) else "never"
+        lines.append(f"| `{label}` | {until} | {found.damage[label]:.3g} |")
     return "\n".join(lines)
 
 

@@ -100,7 +100,9 @@ def test_where_lines_cross() -> None:
     assert crossings(linear) == {"u-hlm": [{"at": pytest.approx(1.5), "faster_above": "u-hlm"}], "hlm": []}
     logarithmic = replace(linear, logarithmic=True, values=(1.0, 100.0, 1e4))
     assert crossings(logarithmic)["u-hlm"][0]["at"] == pytest.approx(10.0)
-    text = page(Crossover((linear,), {"u-hlm": 2.0}, {"u-hlm": 0.04}), WORLD, "x.png")
+    text = page(Crossover((linear,), {"u-hlm": 2.0, "hlm": math.inf}, {"u-hlm": 0.04, "hlm": 0.0}), WORLD, "x.png")
     assert "above 1.5 s `u-hlm` is faster than `remote-llm`" in text
     assert "`remote-llm` is faster than `hlm` throughout" in text
-    assert "saturated" in text
+    assert "| `u-hlm` | 2 | 0.04 |" in text
+    assert "| `hlm` | never | 0 |" in text
+    assert "| 3 | saturated |" in text
