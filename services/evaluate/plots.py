@@ -21,7 +21,7 @@ UPLOAD_AXIS = "upload rate (candidates judged per answered token)"
 def quality_upload(figures: Mapping[str, Figures]) -> Plot:
     """Quality, where it was measured, and damage against the upload rate."""
     shown = dict.fromkeys((_quality(figures), "damage"))
-    plot = Plot(figsize=(2.0 + 4.6 * len(shown), 4.8), layout="constrained")
+    plot = Plot(figsize=(3.0 + 4.6 * len(shown), 4.8), layout="constrained")
     panels = plot.subplots(1, len(shown), squeeze=False)[0]
     for axes, y in zip(panels, shown, strict=True):
         _lines(axes, figures, "upload_rate", y)
@@ -32,7 +32,7 @@ def quality_upload(figures: Mapping[str, Figures]) -> Plot:
 
 def energy_quality(figures: Mapping[str, Figures]) -> Plot:
     """Modelled energy and measured quality, an axis each."""
-    plot = Plot(figsize=(7.5, 5.2), layout="constrained")
+    plot = Plot(figsize=(8.5, 5.2), layout="constrained")
     axes = plot.add_subplot()
     _lines(axes, figures, "energy_joules_per_token", _quality(figures))
     axes.set_xlabel("energy (modelled), joules per token")
@@ -55,7 +55,8 @@ def _quality(figures: Mapping[str, Figures]) -> str:
 
 
 def _lines(axes: Axes, figures: Mapping[str, Figures], x: str, y: str) -> None:
-    for number, (family, names) in enumerate(families(list(figures)).items()):
+    curves_first = sorted(families(list(figures)).items(), key=lambda family: len(family[1]) == 1)  # they get unlike colours
+    for number, (family, names) in enumerate(curves_first):
         points = sorted(
             (here.value, there.value, there.low, there.high)
             for here, there in ((figures[n][x], figures[n][y]) for n in names)
