@@ -60,6 +60,8 @@ def test_the_default_pair_in_a_few_answers(prompts: Path) -> None:
         (["--signal", "mood"], "one_minus_max"),
         (["--method", "luck"], "learn_then_test"),
         (["--pair", "nobody"], "smollm2-135m"),
+        (["--decide-tokens", "4"], "add --answer-level"),
+        (["--answer-level", "--max-tokens", "4"], "lower --decide-tokens"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(prompts: Path, options: list[str], says: str) -> None:
