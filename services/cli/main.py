@@ -13,13 +13,18 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.cli import calibrate, chat, demo, distill, doctor, evaluate, services, up
+from services.cli import calibrate, chat, demo, distill, doctor, evaluate, services, simulate, up
 from services.cli.errors import CommandError
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
 
 # Modules of further commands: each has `app`, a typer.Typer, and imports torch inside its functions only.
-GROUPS = {"bench": "services.cli.bench", "topics": "services.cli.topics", "keys": "services.cli.keys"}
+GROUPS = {
+    "bench": "services.cli.bench",
+    "topics": "services.cli.topics",
+    "keys": "services.cli.keys",
+    "policy": "services.cli.policy",
+}
 EXIT_STATUS = 2
 
 
@@ -70,6 +75,7 @@ app.command("chat")(chat.command)
 app.command("distill")(distill.command)
 app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
+app.command("simulate")(simulate.command)
 app.command("doctor")(doctor.command)
 app.command("edge-worker", context_settings=services.PASS_ON)(services.edge_worker)
 app.command("verifier", context_settings=services.PASS_ON)(services.verifier)

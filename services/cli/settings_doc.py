@@ -23,10 +23,16 @@ This page is made from the settings themselves by `make docs`.
 def page() -> str:
     from services.cli.topics.settings import TopicsSettings
     from services.edge_worker.settings import EdgeSettings
+    from services.policy.settings import PolicySettings
     from services.verifier.settings import VerifierSettings
 
     parts = [_HEAD]
-    for title, settings in (("Edge worker", EdgeSettings), ("Verifier", VerifierSettings), ("Topics", TopicsSettings)):
+    for title, settings in (
+        ("Edge worker", EdgeSettings),
+        ("Verifier", VerifierSettings),
+        ("Policy", PolicySettings),
+        ("Topics", TopicsSettings),
+    ):
         parts.append(
             "\n".join([f"## {title}", "", "| variable | default | effect |", "|---|---|---|", *_rows(settings)]) + "\n"
         )

@@ -29,3 +29,10 @@ def verdict(worker: str, session: bytes, round_: int) -> str:
 def replies(worker: str) -> str:
     """Stream of one edge worker: entries with one field ``v``, an encoded Verdict."""
     return f"sluice:{{{worker}}}:replies"
+
+
+# The keys beside ``POLICY`` carry its name as hash tag, so that one Lua script may touch them with it on Redis Cluster.
+POLICY_LEASE = "{sluice:policy}:lease"
+POLICY_FENCE = "{sluice:policy}:fence"
+POLICY_OVERRIDES = "{sluice:policy}:overrides"
+POLICY_LOG = "{sluice:policy}:log"

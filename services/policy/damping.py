@@ -1,0 +1,79 @@
+"""What keeps the knobs calm: smoothing, dwell time, hysteresis, bounded steps. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+OFTEN = 1e-9
+
+
+@dataclass
+class Smooth:
+    """Exponential moving average by time; ``seconds``: its time constant. A reading that is not a number changes nothing."""
+
+    seconds: float
+    value: float | None = None
+    _at: float = 0.0
+
+    def update(self, value: float, now: float) -> float:
+        if not math.isfinite(value):
+            return self.value if self.value is not None else value
+        if self.value is None or self.seconds <= 0.0:
+            self.value = value
+        else:
+            share = -math.expm1(-max(0.0, now - self._at) / self.seconds)
+            self.value += share * (value - self.value)
+        self._at = now
+        return self.value
+
+
+@dataclass(frozen=True)
+class Calm:
+    """``dwell_seconds``: between two changes; ``turn_seconds``: before a change back; ``band``: relative change of gamma that
+    is worth one; ``gain``: gain in utility that is; ``step``: largest factor by which gamma grows at once. A budget that is
+    broken shortens the dwell to ``urgent_seconds`` and opens the band, but for a change towards fewer breaches only."""
+
+    dwell_seconds: float = 10.0
+    turn_seconds: float = 60.0
+    urgent_seconds: float = 4.0
+    band: float = 0.04
+    gain: float = 0.01
+    step: float = 1.5
+
+
+@dataclass
+class Knobs:
+    """The setting of one class, and when and which way it last changed."""
+
+    k: int
+    gamma: float
+    changed_at: float = -math.inf
+    turned_at: float = -math.inf
+    direction: int = 0  # of gamma's last change
+
+    def move(self, k: int, gamma: float, now: float, calm: Calm, *, gain: float, urgent: bool) -> str:
+        """Take ``(k, gamma)`` if it is time; why not, otherwise (empty: changed, or already there)."""
+        if k == self.k and abs(gamma - self.gamma) < OFTEN:
+            return ""
+        gamma = min(gamma, max(self.gamma, 0.1) * calm.step)
+        direction = int(math.copysign(1, gamma - self.gamma)) if abs(gamma - self.gamma) >= OFTEN else 0
+        if now - self.changed_at < (calm.urgent_seconds if urgent else calm.dwell_seconds) - OFTEN:
+            return "dwell"
+        if not urgent:
+            small = abs(gamma - self.gamma) <= calm.band * max(self.gamma, 0.1)
+            if gain < calm.gain and (k != self.k or small):
+                return "not worth a change"
+            if small and k == self.k:
+                return "within the band"
+            if direction and self.direction and direction != self.direction and now - self.turned_at < calm.turn_seconds:
+                return "no turning back yet"
+        self.put(k, gamma, now, direction)
+        return ""
+
+    def put(self, k: int, gamma: float, now: float, direction: int = 0) -> None:
+        """Whatever dwell and band say."""
+        if direction and direction != self.direction:
+            self.turned_at = now
+        self.direction = direction or self.direction
+        self.k, self.gamma, self.changed_at = k, gamma, now
