@@ -15,14 +15,14 @@ from services.evaluate.tasks.exact import NUMBERS, WORDS, Maker
 from services.evaluate.tasks.stories import STORIES, told
 from services.evaluate.tasks.task import Task, TaskError
 
-_TURNS = ("arithmetic", "exact", "code", "arithmetic", "string", "arithmetic")
+_TURNS = ("arithmetic", "exact", "code", "arithmetic", "string", "exact")
 _TRIES = 200  # in a row without a new prompt: the kind is used up
 
 
 def generated(count: int, seed: int) -> list[Task]:
     """``count`` tasks with different prompts; the same ``seed`` gives the same ones, fewer of them the first ones of more.
 
-    Half are arithmetic, a sixth each code, lists of words and other numbers; kinds that are used up drop out.
+    A third each are arithmetic and other numbers, a sixth each code and lists of words; kinds that are used up drop out.
     Raises ``TaskError`` where there are not so many."""
     draw = random.Random(seed)
     kinds = {
