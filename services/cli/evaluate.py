@@ -79,10 +79,10 @@ def command(
 ) -> None:
     """Write every prompt with every method, and compare; modelled figures never share a column with measured ones."""
     _can_plot(report, crossover)
+    from services.common.energy import profiles
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.evaluate import methods as known
-    from services.evaluate import profiles
     from services.evaluate.link import Link
     from services.evaluate.modelled import World
     from services.evaluate.run import Plan

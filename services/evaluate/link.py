@@ -11,16 +11,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from services.common.energy.profiles import Profile
 
 
-class Link(BaseModel):
+class Link(Profile):
     """Bandwidths in Hz, ``snr_db`` mean signal to noise ratio, times in seconds. ``loss``: chance that a message is lost."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    note: str = ""
     uplink_hz: float = Field(gt=0)
     downlink_hz: float = Field(gt=0)
     snr_db: float

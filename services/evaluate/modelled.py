@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.common.energy.profiles import Device, Server
 from services.evaluate.link import Channel, Link
-from services.evaluate.profiles import Device, Server
 from services.evaluate.trace import Record
 
 
@@ -119,4 +119,6 @@ class _Way:
         drafting = steps * device.step_seconds
         waiting = max(0.0, seconds - drafting - self._sent - self._received)
         radio = device.transmit_watts * self._sent + device.receive_watts * self._received
-        return Modelled(seconds, device.draft_watts * drafting + device.idle_watts * waiting, radio, server_joules, unverified)
+        return Modelled(
+            seconds, device.draft_watts * drafting + device.waiting_watts * waiting, radio, server_joules, unverified
+        )

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from services.common.energy.profiles import Device, Server
 from services.evaluate.crossover import Cell, Crossover, Entry, Sweep, crossings, crossover
 from services.evaluate.crossover_report import page
 from services.evaluate.link import Link
 from services.evaluate.modelled import World
-from services.evaluate.profiles import Device, Server
 from services.evaluate.trace import Exchange, Record
 
 LINK = Link(name="l", uplink_hz=1e4, downlink_hz=1e6, snr_db=10 * math.log10(3), fading=False, rtt_seconds=0.1)

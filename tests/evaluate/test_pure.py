@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import exp1
 
-from services.evaluate import profiles, similarity
+from services.common.energy import profiles
+from services.common.energy.profiles import Device, ProfileError, Server
+from services.evaluate import similarity
 from services.evaluate.bootstrap import Resampled
 from services.evaluate.link import Channel, Link
 from services.evaluate.modelled import World, run
-from services.evaluate.profiles import Device, ProfileError, Server
 from services.evaluate.trace import Exchange, Record
 
 LINK = Link(name="l", uplink_hz=1e3, downlink_hz=2e3, snr_db=10 * math.log10(3), fading=False, rtt_seconds=0.2)

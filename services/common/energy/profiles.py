@@ -1,4 +1,7 @@
-"""Links, devices and servers out of data files: those that come along, or the user's own."""
+"""Devices, servers and links out of data files: those that come along, or the user's own.
+
+One set for services and evaluations.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.evaluate.link import Link
-
 FOLDER = Path(__file__).parent / "profiles"
 
 
@@ -17,30 +18,43 @@ class ProfileError(ValueError):
     """``str`` is one line that says what is wrong and what to do."""
 
 
-class _Part(BaseModel):
+class Profile(BaseModel):
+    """An entry of a file ``KINDs.toml``."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     note: str = ""
 
 
-class Device(_Part):
-    """``step_seconds``: one drafting step with the gate. Watts of the whole device: drafting, waiting, sending, receiving."""
+class Device(Profile):
+    """``step_seconds``: one drafting step with the gate. Watts of the whole device: drafting, doing nothing, sending,
+    receiving; ``wait_watts``: waiting for a verdict (none: as doing nothing). Joules per bit: what traffic adds, where it is
+    known how much went and not how long it was on air."""
 
     step_seconds: float = Field(gt=0)
     draft_watts: float = Field(ge=0)
     idle_watts: float = Field(ge=0)
     transmit_watts: float = Field(ge=0)
     receive_watts: float = Field(ge=0)
+    wait_watts: float | None = Field(default=None, ge=0)
+    transmit_joules_per_bit: float | None = Field(default=None, ge=0)
+    receive_joules_per_bit: float | None = Field(default=None, ge=0)
+
+    @property
+    def waiting_watts(self) -> float:
+        return self.idle_watts if self.wait_watts is None else self.wait_watts
 
 
-class Server(_Part):
+class Server(Profile):
     """A pass takes ``pass_seconds`` and ``token_seconds`` for each token fed; ``sessions_per_pass`` share the first. Other
-    sessions make a session wait ``queue_seconds`` once, and every pass of it ``slowdown`` times as long."""
+    sessions make a session wait ``queue_seconds`` once, and every pass of it ``slowdown`` times as long. ``watts`` in a pass;
+    ``idle_watts`` between passes, which count for no session."""
 
     pass_seconds: float = Field(ge=0)
     token_seconds: float = Field(ge=0)
     watts: float = Field(ge=0)
+    idle_watts: float | None = Field(default=None, ge=0)
     sessions_per_pass: float = Field(default=1.0, ge=1)
     queue_seconds: float = Field(default=0.0, ge=0)
     slowdown: float = Field(default=1.0, ge=1)
@@ -58,11 +72,12 @@ class Server(_Part):
         return self.watts * self.busy_seconds(passes, fed)
 
 
-Profile = TypeVar("Profile", Link, Device, Server)
+P = TypeVar("P", bound=Profile)
 
 
-def load(kind: type[Profile], wanted: str) -> Profile:
-    """``wanted``: a name in the files that come along, ``FILE.toml`` (its first entry) or ``FILE.toml:NAME``."""
+def load(kind: type[P], wanted: str) -> P:
+    """``wanted``: a name in the files that come along, ``FILE.toml`` (its first entry) or ``FILE.toml:NAME``. Raises
+    ``ProfileError``."""
     table = kind.__name__.lower()
     file, name = FOLDER / f"{table}s.toml", wanted
     if ".toml" in wanted:
