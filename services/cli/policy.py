@@ -40,7 +40,7 @@ def _policy(context: typer.Context) -> None:
 @app.command("set")
 def set_(
     device_class: Annotated[str, typer.Argument(help="Device class; `default` where there is only one.")] = "default",
-    k: Annotated[int | None, typer.Option(min=0, max=16, help="Most candidates of one upload; 0: never ask.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, max=16, help="Most candidates of one upload.")] = None,
     gamma: Annotated[float | None, typer.Option(min=0.0, max=10.0, help="Strictness of the gate.")] = None,
     for_: Annotated[str, typer.Option("--for", help="How long: 90s, 10m, 2h.")] = "10m",
     reason: Annotated[str, typer.Option(help="Kept in the decision log.")] = "",

@@ -22,7 +22,7 @@ from services.common import codec
 from services.common.sampling import Sampling
 from services.common.speculative import SpanToken
 
-SCHEMA = 2  # 2: Open.generation
+SCHEMA = 3  # 2: Open.generation; 3: Open.device_class
 OLDEST = 1
 MAX_MESSAGE_BYTES = 512 * 1024
 _MAX_FIELDS = 64
@@ -77,6 +77,12 @@ class Open(_Message):
         lt=1 << 31,
         description="0, and one more each time the session is opened again: an older opening never replaces a newer one",
         json_schema_extra={"since": 2},
+    )
+    device_class: str = Field(
+        default="",
+        max_length=64,
+        description="whose policy the verdicts shall carry",
+        json_schema_extra={"since": 3},
     )
 
     def base(self) -> list[int]:

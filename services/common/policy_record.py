@@ -24,7 +24,7 @@ class _Part(BaseModel):
 class ClassKnobs(_Part):
     """The setting of one class; ``source``: control, hold, safe or override."""
 
-    k: int = Field(ge=0, le=64)
+    k: int = Field(ge=1, le=64)
     gamma: float = Field(ge=0, le=100)
     gamma_max: float = Field(default=100.0, ge=0)
     source: str = Field(default="", max_length=32)

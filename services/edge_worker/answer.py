@@ -31,6 +31,15 @@ class OnOutage(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Follows:
+    """How far an answer goes along with the fleet's policy, from round to round: at most so many candidates of an upload
+    (``None``: it keeps its ``k``) and so large a ``gamma`` (``None``: it keeps its own)."""
+
+    k_most: int | None
+    gamma_most: float | None
+
+
+@dataclass(frozen=True)
 class AnswerRequest:
     """One answer to write. The HTTP layer has checked it against the context length and the operator's bounds."""
 
@@ -48,6 +57,7 @@ class AnswerRequest:
     slm_only: bool = False  # k = 0: nothing is sent but, for a share of answers, an audit at their end
     audit_seed: int | None = None  # of the draw of that share; None: ``seed``
     watched: bool = False  # its damage counts for the drift of its device class
+    follows: Follows | None = None  # None: the knobs stay as they are
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,7 @@ class AnswerStats:
     verify_seconds: float = 0.0
     finish_reason: str = ""  # stop | length | error
     lossless: bool = False
+    policy_version: int = 0  # of the policy that its last round followed; 0: none
     degraded_reason: str = ""
     causes: dict[str, int] = field(default_factory=dict)  # lost rounds by cause
 

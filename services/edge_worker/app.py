@@ -16,6 +16,7 @@ from redis.asyncio.connection import parse_url
 from starlette.responses import JSONResponse
 
 from services.common.lifecycle import Phases, stop_event, until
+from services.common.policy_reader import PolicyReader
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
 from services.edge_worker import calibration
@@ -65,17 +66,19 @@ async def run(settings: EdgeSettings) -> None:
     telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
     telemetry.health.watch("draft model", ready.drafter.stalled)
     metrics = EdgeMetrics(telemetry.registry)
+    policy = PolicyReader() if settings.follow_policy else None
     client = KafkaRedisClient(
         signer=signing,
         bootstrap=settings.kafka_link,
         redis=settings.redis_link,
         link_seconds=settings.link_seconds,
         on_unknown=metrics.unknown,
+        policy=policy,
     )
     meter = UplinkMeter(
         {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
-    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated))
+    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy)
     drift = watching(settings, calibrated, telemetry.registry)
     answerer = SessionAnswerer(worker, partial(_ended, metrics, drift))
     metrics.running.set_function(lambda: len(answerer.running))
@@ -151,7 +154,13 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
 
 
 def _worker(
-    settings: EdgeSettings, name: str, ready: Ready, client: KafkaRedisClient, metrics: EdgeMetrics, gate: Gate
+    settings: EdgeSettings,
+    name: str,
+    ready: Ready,
+    client: KafkaRedisClient,
+    metrics: EdgeMetrics,
+    gate: Gate,
+    policy: PolicyReader | None,
 ) -> Worker:
     return Worker(
         name=name,
@@ -173,6 +182,8 @@ def _worker(
         audit_rate=settings.audit_rate,
         wait_seconds=settings.wait_seconds,
         observer=metrics,
+        policy=policy,
+        device_class=settings.device_class,
         ahead=settings.ahead,
     )
 

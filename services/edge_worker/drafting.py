@@ -41,6 +41,7 @@ class Drafting:
     ) -> None:
         self._request, self._text, self._drafter = request, text, drafter
         self._gate, self._limits, self._lossless = gate, limits, lossless
+        self._gamma = request.gamma
         self._importance = importance_used(gate, request, lossless=lossless)
         self._level = AnswerLevel(None)
         if not lossless and not request.slm_only:
@@ -55,6 +56,10 @@ class Drafting:
     def local_stretch(self) -> bool:
         """A local answer has as many tokens in a row as one upload may have."""
         return self._level.stage is Stage.LOCAL and len(self._text.pending) >= self._limits.span_tokens
+
+    def use(self, gamma: float, limits: Limits) -> None:
+        """From the next token on. Tokens that the gate has decided on stay as they are."""
+        self._gamma, self._limits = gamma, limits
 
     async def step(self, slot: int) -> None:
         """Draft the next position."""
@@ -99,7 +104,7 @@ class Drafting:
         level.see(step.u)
         uncertain = not request.slm_only and level.stage is not Stage.LOCAL
         uncertain = uncertain and self._gate.flag(
-            step.u, request.gamma, seed=request.seed, position=len(self._text), round_=round_
+            step.u, self._gamma, seed=request.seed, position=len(self._text), round_=round_
         )
         token = Drafted(step.d, step.x, step.x_d, step.u, uncertain, False, step.logprob, step.top, decided=False)
         if uncertain and level.stage is Stage.UNDECIDED:
@@ -113,6 +118,6 @@ class Drafting:
         """``token`` with its importance; before the decision ``flagged`` says whether it is uncertain."""
         flagged = token.flagged
         if not token.decided:
-            flagged = flagged and self._gate.important(i, self._request.gamma, self._text.importance())
+            flagged = flagged and self._gate.important(i, self._gamma, self._text.importance())
         judged = flagged or (self._lossless and not self._request.slm_only)
         return replace(token, flagged=flagged, judged=judged, i=i, decided=True)

@@ -15,6 +15,7 @@ from services.common import keys
 from services.common.credentials import Signer
 from services.common.kafka import KafkaLink
 from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
+from services.common.policy_reader import PolicyReader
 from services.common.redis_client import Client, RedisLink, connect
 from services.edge_worker.producer import Producer
 from services.edge_worker.replies import ReplyReader
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 
 class KafkaRedisClient:
     """``link_seconds`` bounds how long one message may take to reach the broker. ``on_unknown`` is called for each verdict
-    that no session waits for."""
+    that no session waits for. ``policy`` is kept up to date from Redis."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class KafkaRedisClient:
         redis: RedisLink | str,
         link_seconds: float,
         on_unknown: Callable[[], None] = lambda: None,
+        policy: PolicyReader | None = None,
     ) -> None:
         self._signer = signer
         link = KafkaLink(bootstrap) if isinstance(bootstrap, str) else bootstrap
@@ -45,6 +47,7 @@ class KafkaRedisClient:
         self._queues: dict[bytes, asyncio.Queue[Verdict | Lost]] = {}
         self._replies = ReplyReader(self._redis, keys.replies(signer.worker), self._hand_over, lambda: bool(self._queues))
         self._on_unknown = on_unknown
+        self._policy = policy
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -52,6 +55,8 @@ class KafkaRedisClient:
     async def start(self) -> None:
         """Begin to connect; returns at once."""
         self._tasks = [asyncio.create_task(self._producer.run()), asyncio.create_task(self._replies.run())]
+        if self._policy is not None:
+            self._tasks.append(asyncio.create_task(self._policy.run(self._redis)))
 
     async def close(self) -> None:
         self._replies.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common import codec
 from services.common.drift.monitor import Reading
 from services.common.drift.monitor import State as DriftState
 from services.common.messages import Verdict
@@ -15,6 +17,21 @@ from services.edge_worker.transcript import Flight
 from services.edge_worker.worker import Observer
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+# Finer than the others: its 95th percentile is held against a budget.
+TRIP_EDGES = (
+    *(0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0),
+    *(10.0, 30.0),
+)
+# Bins of gate scores, from 0 to 1; their upper ends are the labels.
+SCORE_EDGES = (0.0, 0.01, 0.02, 0.05, *(n / 20 for n in range(2, 21)))
+_SCORE_LABELS = tuple(f"{edge:g}" for edge in SCORE_EDGES[1:])
+
+
+def score_bin(u: float) -> str:
+    """The label of the bin with ``u``: above its lower end, at most its upper one, as the histogram counts."""
+    return _SCORE_LABELS[min(max(bisect.bisect_left(SCORE_EDGES, u) - 1, 0), len(_SCORE_LABELS) - 1)]
 
 
 class EdgeMetrics(Observer):
@@ -31,7 +48,7 @@ class EdgeMetrics(Observer):
             buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
             registry=registry,
         )
-        self.round_trip = Histogram("sluice_round_trip_seconds", "Upload to verdict", buckets=_SECONDS, registry=registry)
+        self.round_trip = Histogram("sluice_round_trip_seconds", "Upload to verdict", buckets=TRIP_EDGES, registry=registry)
         self.queue = Histogram(
             "sluice_round_queue_seconds", "Append to start of verification", buckets=_SECONDS, registry=registry
         )
@@ -43,6 +60,20 @@ class EdgeMetrics(Observer):
             ["reason"],
             registry=registry,
         )
+        self.scores = Histogram(
+            "sluice_gate_score", "Gate scores of drafted tokens", buckets=SCORE_EDGES[1:], registry=registry
+        )
+        by_score = ["score"]  # upper end of the bin
+        self.audited_by_score = Counter(
+            "sluice_audited_score_tokens", "Skipped tokens that a verdict audited", by_score, registry=registry
+        )
+        self.audit_by_score = Counter(
+            "sluice_audit_rejection", "Sum of their rejection probabilities", by_score, registry=registry
+        )
+        self.judged_by_score = Counter(
+            "sluice_judged_score_tokens", "Candidates accepted or corrected", by_score, registry=registry
+        )
+        self.refused_by_score = Counter("sluice_refused_score_tokens", "Candidates corrected", by_score, registry=registry)
         self.answers = Counter("sluice_answers", "Answers by how they ended", ["end"], registry=registry)
         self.running = Gauge("sluice_sessions", "Answers being written", registry=registry)
         self.breaker = Gauge(
@@ -61,6 +92,24 @@ class EdgeMetrics(Observer):
         self.round_trip.observe(seconds)
         self.queue.observe(verdict.queue_seconds)
         self.verify.observe(verdict.verify_seconds)
+
+        self._by_score(flight, verdict)
+
+    def _by_score(self, flight: Flight, verdict: Verdict) -> None:
+        reached = flight.span[: verdict.kept + verdict.corrected]
+        audits = codec.unpack_audits(verdict.audits)
+        skipped = [t for t in reached[: verdict.kept] if not t.judged]
+        for token, audit in zip(skipped, audits, strict=False):
+            self.audited_by_score.labels(score_bin(token.u)).inc()
+            self.audit_by_score.labels(score_bin(token.u)).inc(audit)
+        for at, token in enumerate(reached):
+            if token.judged:
+                self.judged_by_score.labels(score_bin(token.u)).inc()
+                if verdict.corrected and at == verdict.kept:
+                    self.refused_by_score.labels(score_bin(token.u)).inc()
+
+    def scored(self, u: float) -> None:
+        self.scores.observe(u)
 
     def lost(self, cause: str) -> None:
         self.lost_rounds.labels(cause).inc()

@@ -29,11 +29,12 @@ class Sender:
         *,
         tokenizer_hash: str,
         target: str,
+        device_class: str = "",
     ) -> None:
         self.opened = False
         self.events = client.verdicts(session)
         self._session, self._request, self._stats, self._client = session, request, stats, client
-        self._tokenizer_hash, self._target = tokenizer_hash, target
+        self._tokenizer_hash, self._target, self._device_class = tokenizer_hash, target, device_class
         self._generation = 0
         self._announcing: asyncio.Task[None] | None = None
         self._delivering: asyncio.Task[None] | None = None
@@ -42,8 +43,9 @@ class Sender:
         """Publish ``Open`` ahead of the first round, so that the verifier prefills while the device drafts."""
         self._announcing = asyncio.create_task(self._announce(list(base)))
 
-    def submit(self, flight: Flight, base: Sequence[int]) -> None:
-        """Upload the round in flight. What is still being sent of an earlier one, which was given up, is not waited for."""
+    def submit(self, flight: Flight, base: Sequence[int], policy_version: int = 0) -> None:
+        """Upload the round in flight; ``policy_version``: of the policy it followed. What is still being sent of an earlier
+        one, which was given up, is not waited for."""
         request = self._request
         batch = CandidateBatch(
             session=self._session,
@@ -53,6 +55,7 @@ class Sender:
             base_digest=codec.base_digest(base),
             span=codec.pack_span([t.on_wire() for t in flight.span]),
             want_bonus=flight.want_bonus,
+            policy_version=policy_version,
             ttl_ms=max(1, int(request.deadline_seconds * 1000)),
         )
         if self._delivering is not None:
@@ -87,6 +90,7 @@ class Sender:
             tokenizer_hash=self._tokenizer_hash,
             target=self._target,
             generation=self._generation,
+            device_class=self._device_class,
         )
         self._generation += 1  # also where it is not known whether it arrived
         self._stats.payload_bytes += await self._client.open(message)

@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 
 from services.common.messages import Mode, Status, Verdict
 from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, OutageError, TokenOut
@@ -48,6 +49,7 @@ class Session:
             worker.client,
             tokenizer_hash=worker.tokenizer_hash,
             target=worker.target,
+            device_class=worker.device_class,
         )
         self._audits = Auditing(request, worker, self._text, self._sender, self.stats)
         self._permit: Permit | None = None  # of the round in flight
@@ -76,6 +78,7 @@ class Session:
 
     async def _run(self) -> AsyncGenerator[TokenOut, None]:
         try:
+            self._follow()
             self._announce()
             while not self._text.finished and not self._stopping:
                 for token in await self._advance():
@@ -140,6 +143,7 @@ class Session:
         seconds = self.worker.clock() - started
         self.stats.draft_seconds += seconds
         self.worker.observer.drafted(seconds)
+        self.worker.observer.scored(self._text.pending[-1].u)
 
     # -- uploading ----------------------------------------------------------------------------------------------------
 
@@ -163,8 +167,26 @@ class Session:
             self._degrade(f"breaker open after {self.worker.breaker.cause}")
             self._sender.opened = False  # the verifier's base stays behind: a later round sends all ids
             return self._keep_local(n)
-        self._sender.submit(text.send(n, now=now), text.base)
+        self._sender.submit(text.send(n, now=now), text.base, self.stats.policy_version)
+        self._follow()
         return []
+
+    def _follow(self) -> None:
+        """The next round goes by the policy in force, as far as this answer may follow it; by its own knobs where there is
+        none."""
+        policy, follows = self.worker.policy, self.request.follows
+        if policy is None or follows is None:
+            return
+        found = policy.of(self.worker.device_class)
+        k, gamma = self.request.k, self.request.gamma
+        if found is not None and follows.k_most is not None:
+            k = min(found.k, follows.k_most)
+        if found is not None and follows.gamma_most is not None:
+            gamma = min(found.gamma, follows.gamma_most)
+        self._limits = replace(self._limits, k=max(1, k))
+        self._drafting.use(gamma, self._limits)
+        self.stats.policy_version = found.version if found is not None else 0
+        self.stats.lossless = self.stats.lossless and (self.lossless or gamma == 0.0)
 
     def _keep_local(self, n: int) -> list[TokenOut]:
         self._audits.left(self._text.pending[:n])
@@ -206,6 +228,9 @@ class Session:
         if verdict.kept > len(flight.span) or (verdict.corrected and verdict.kept >= len(flight.span)):
             return self._give_up("invalid verdict")
         self.worker.breaker.success()
+        if self.worker.policy is not None and verdict.policy_k is not None and verdict.policy_gamma is not None:
+            knobs = (verdict.policy_k, verdict.policy_gamma, verdict.policy_version)
+            self.worker.policy.saw(self.worker.device_class, *knobs)
         self.worker.observer.round(flight, verdict, self.worker.clock() - flight.first_sent_at)
         stats = self.stats
         stats.rounds += 1

@@ -126,6 +126,11 @@ class EdgeSettings(KafkaSettings, RedisSettings):
         pattern=r"^[A-Za-z0-9_.-]{1,32}$",
         description="label of the devices like this one, whose damage is measured and told together",
     )
+    follow_policy: bool = Field(
+        default=True,
+        description="go by the policy service's knobs, within k_max, gamma_max and the adaptive bound, where a request names "
+        "none and has no seed of its own; off: only by the knobs set here",
+    )
     adaptive: bool = Field(
         default=True,
         description="tighten the gate while the measured damage is above alpha; off: it is only told. Without alpha: no effect",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.common.messages import Verdict
+from services.common.policy_reader import PolicyReader
 from services.edge_worker.answer import TokenOut
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter
@@ -28,6 +29,8 @@ class Observer:
 
     def late(self) -> None: ...
 
+    def scored(self, u: float) -> None: ...
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -47,5 +50,7 @@ class Worker:
     audit_rate: float
     wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
     observer: Observer
+    policy: PolicyReader | None = None
+    device_class: str = "default"
     ahead: bool = True  # draft on while a round is out; the answer is the same without, only later
     clock: Callable[[], float] = time.monotonic

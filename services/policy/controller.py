@@ -43,9 +43,9 @@ class Bounds:
         return Grid(np.linspace(self.gamma_min, self.gamma_max, steps + 1), np.arange(1.0, self.k_max + 1.0))
 
     def clip(self, k: int, gamma: float) -> tuple[int, float]:
-        """Inside of them; ``k`` 0 (stay local) is a setting that only a person chooses."""
+        """Inside of them. ``k`` 0 (stay local) is for an answer to ask, never for a policy: nothing could be measured."""
         gamma = gamma if math.isfinite(gamma) else self.safe_gamma
-        return min(max(int(k), 0), self.k_max), min(max(gamma, self.gamma_min), self.gamma_max)
+        return min(max(int(k), 1), self.k_max), min(max(gamma, self.gamma_min), self.gamma_max)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class PolicySettings(RedisSettings):
     k_max: int = Field(default=8, ge=1, le=16, description="largest k")
     gamma_min: float = Field(default=0.0, ge=0, le=10, description="smallest gamma")
     gamma_max: float = Field(default=2.0, gt=0, le=10, description="largest gamma, whatever the risk limit says")
-    safe_k: int = Field(default=4, ge=0, le=16, description="k where inputs have been missing for too long")
+    safe_k: int = Field(default=4, ge=1, le=16, description="k where inputs have been missing for too long")
     safe_gamma: float = Field(default=1.0, ge=0, le=10, description="gamma there; 1 is the calibrated point")
 
     # What edges do, as their settings of the same names

@@ -13,6 +13,7 @@ import structlog
 from services.common.credentials import Keyring, parse_masters, parse_revoked
 from services.common.lifecycle import Phases, stop_event
 from services.common.outage import Link
+from services.common.policy_reader import PolicyReader
 from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
@@ -49,6 +50,7 @@ class _Parts:
     pump: Pump
     store: ContextStore
     redis: Link
+    policy: PolicyReader
 
 
 async def run(settings: VerifierSettings) -> None:
@@ -107,7 +109,11 @@ async def _serve(
     parts = _assemble(settings, telemetry, metrics, thread, ready, slots, ContextStore(client, _lifetimes(settings)))
     telemetry.conditions.update(redis=False, kafka=False)
     telemetry.start_lag_probe()
-    helpers = [asyncio.create_task(parts.pump.run()), asyncio.create_task(_watch_redis(parts.store, parts.redis))]
+    helpers = [
+        asyncio.create_task(parts.pump.run()),
+        asyncio.create_task(_watch_redis(parts.store, parts.redis)),
+        asyncio.create_task(parts.policy.run(client)),
+    ]
     intake = asyncio.create_task(parts.intake.run(stop))
     stopping = asyncio.create_task(_until(stop))
     try:
@@ -144,6 +150,7 @@ def _assemble(
     pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
     dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
+    policy = PolicyReader()
     handler = RoundHandler(
         ready.target,
         store,
@@ -153,13 +160,14 @@ def _assemble(
         metrics,
         remembered=4 * settings.slots,
         context_bytes=settings.context_bytes,
+        policy=policy,
     )
     sessions = Sessions(handler, dead_letters)
     links = (Link("kafka", telemetry), redis)
     intake = Intake(settings, Offsets(), sessions, pump, links, metrics, _keyring(settings))
     telemetry.health.watch("engine", pump.stalled)
     telemetry.health.watch("poll loop", intake.stalled)
-    return _Parts(sessions, dead_letters, intake, pump, store, redis)
+    return _Parts(sessions, dead_letters, intake, pump, store, redis, policy)
 
 
 async def _until(stop: asyncio.Event) -> None:

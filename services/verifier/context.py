@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from services.common import codec
 from services.common.codec import base_digest
 from services.common.messages import CandidateBatch, Open, Status, Verdict
+from services.common.policy_reader import InForce
 from services.common.speculative import Judged, SpanToken
 
 Refusal = tuple[Status, str]
@@ -103,8 +104,16 @@ def refusal(message: CandidateBatch, status: Status, reason: str) -> Verdict:
     return Verdict(session=message.session, round=message.round, attempt=message.attempt, status=status, reason=reason[:300])
 
 
-def verdict(message: CandidateBatch, judged: Judged, after: Context, *, queue: float, verify: float) -> Verdict:
-    """The ``ok`` verdict; ``queue`` and ``verify`` in seconds."""
+def verdict(
+    message: CandidateBatch,
+    judged: Judged,
+    after: Context,
+    *,
+    queue: float,
+    verify: float,
+    policy: InForce | None = None,
+) -> Verdict:
+    """The ``ok`` verdict; ``queue`` and ``verify`` in seconds; ``policy``: of the session's device class."""
     return Verdict(
         session=message.session,
         round=message.round,
@@ -117,6 +126,9 @@ def verdict(message: CandidateBatch, judged: Judged, after: Context, *, queue: f
         audits=codec.pack_audits(judged.audits),
         queue_seconds=queue,
         verify_seconds=verify,
+        policy_k=None if policy is None else policy.k,
+        policy_gamma=None if policy is None else policy.gamma,
+        policy_version=0 if policy is None else policy.version,
     )
 
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from services.common.codec import CodecError
 from services.common.messages import Cancel, CandidateBatch, Open, Status
+from services.common.policy_reader import PolicyReader
 from services.common.speculative import SpanToken
 from services.verifier import context as rules
 from services.verifier.budget import Budgets
@@ -41,6 +42,7 @@ class RoundHandler:
         *,
         remembered: int,
         context_bytes: int,
+        policy: PolicyReader | None = None,
     ) -> None:
         self._target = target
         self._store = store
@@ -50,6 +52,7 @@ class RoundHandler:
         self._metrics = metrics
         self._remembered = remembered
         self._context_bytes = context_bytes
+        self._policy = policy
         self._contexts: OrderedDict[bytes, Context] = OrderedDict()
         self._paid: OrderedDict[bytes, None] = OrderedDict()  # sessions whose base was charged when they were opened
 
@@ -169,7 +172,8 @@ class RoundHandler:
         judged = answer.judged
         after = context.after([t.d for t in span[: judged.kept]], judged.token)
         queue = max(0.0, answer.started - arrival.appended)
-        verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds)
+        policy = None if self._policy is None else self._policy.of(opened.device_class)
+        verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds, policy=policy)
         worker, origin = arrival.identity.worker, arrival.origin
         before = await self._replies.insist(
             lambda: self._store.settle(worker, verdict, context.digest, after, origin, arrival.schema)

@@ -62,7 +62,7 @@ def test_nothing_moves_a_knob_outside_its_bounds(data: st.DataObject) -> None:
     for step in range(4):
         controller.observe(data.draw(odd_inputs(step * 5.0)))
         for decision in controller.decide(step * 5.0).values():
-            assert 0 <= decision.k <= 5
+            assert 1 <= decision.k <= 5
             assert 0.2 <= decision.gamma <= 1.6
             assert math.isfinite(decision.price)
 

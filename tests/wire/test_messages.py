@@ -51,7 +51,7 @@ def test_a_newer_message_is_read_without_what_is_new(message: Message) -> None:
 def test_an_older_message_gets_defaults_for_what_it_lacks() -> None:
     old = encode(OPEN, SCHEMA - 1)
     assert len(msgpack.unpackb(old)) == len(msgpack.unpackb(encode(OPEN))) - 1
-    assert read(old) == (OPEN.model_copy(update={"generation": None}), SCHEMA - 1)
+    assert read(old) == (OPEN.model_copy(update={"device_class": ""}), SCHEMA - 1)
     assert read(msgpack.packb(msgpack.unpackb(encode(VERDICT))[:10]))[0] == VERDICT.model_copy(update={"reason": ""})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.common.calibration.files import NO_GUARANTEE
 from services.common.sampling import Sampling
-from services.edge_worker.answer import Answerer, AnswerRequest
+from services.edge_worker.answer import Answerer, AnswerRequest, Follows
 from services.edge_worker.http import asking
 from services.edge_worker.http.bounds import Bounds
 from services.edge_worker.http.detokenise import TokenTable
@@ -114,6 +115,7 @@ class Endpoints:
         # a stop sequence cuts an answer where the calibration did not
         promised = NO_GUARANTEE if stops else self.promise(wanted, isinstance(body, ChatBody))
         wanted = self.watch.admit(wanted, promised)
+        wanted = replace(wanted, follows=self._follows(chosen, promised, seeded=body.seed is not None))
         job = Job(
             wanted,
             replace(chosen, gamma=wanted.gamma),
@@ -126,6 +128,15 @@ class Endpoints:
             self.watch,
         )
         return AnswerResponse(self.answerer, job, self.table, self.end_ids)
+
+    def _follows(self, chosen: Knobs, promised: str, *, seeded: bool) -> Follows | None:
+        """What of the fleet's policy an answer takes over: no knob that its request names, and none at all where a seed shall
+        reproduce it. A promise was measured at this ``k`` and holds up to ``gamma`` 1."""
+        if seeded or chosen.k == 0:
+            return None
+        bound = min(self.bounds.gamma_max, self.watch.gamma, math.inf if promised == NO_GUARANTEE else 1.0)
+        keeps_k = "k" in chosen.asked or promised != NO_GUARANTEE
+        return Follows(None if keeps_k else self.bounds.k_max, None if "gamma" in chosen.asked else bound)
 
     def _model(self) -> dict[str, object]:
         return {"id": self.model_name, "object": "model", "created": self.created, "owned_by": "sluice"}

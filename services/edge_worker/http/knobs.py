@@ -24,6 +24,7 @@ class Knobs:
     gamma: float
     deadline: float
     on_outage: OnOutage
+    asked: frozenset[str] = frozenset()  # those that the request names itself
 
 
 def knobs(raw: Any, bounds: Bounds) -> Knobs:
@@ -50,6 +51,7 @@ def knobs(raw: Any, bounds: Bounds) -> Knobs:
         gamma=_number(asked, "gamma", bounds.default_gamma, bounds.gamma_min, bounds.gamma_max),
         deadline=_number(asked, "deadline", bounds.default_deadline, bounds.deadline_min, bounds.deadline_max),
         on_outage=_choice(asked, "on_outage", OnOutage, bounds.on_outage(mode)),
+        asked=frozenset(asked),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from services.edge_worker.answer import AnswerRequest
@@ -15,6 +16,11 @@ class Watch(Protocol):
         ...
 
     @property
+    def gamma(self) -> float:
+        """The bound on ``gamma`` that answers start with."""
+        ...
+
+    @property
     def withdrawn(self) -> str:
         """Why nothing is promised now; empty: promises hold."""
         ...
@@ -24,6 +30,7 @@ class Unwatched:
     """Leaves answers as they are."""
 
     withdrawn = ""
+    gamma = math.inf
 
     def admit(self, request: AnswerRequest, promised: str) -> AnswerRequest:
         return request
