@@ -12,8 +12,8 @@ calibrate() { # name, options
     local name=$1
     shift
     .venv/bin/sluice calibrate "${pair[@]}" --prompts $prompts/qwen-calibration.jsonl --parallel 32 --signal calibrated \
-        --work "$work/$name" --out "$work/$name.json" --report "$out/qwen-calibrate-$name.html" --json "$@" \
-        > "$out/qwen-calibrate-$name.json"
+        --work "$work/$name" --out "$work/$name.json" --report "$out/qwen-calibrate-$name.html" --json "$@" |
+        .venv/bin/python benchmarks/stamp.py "$out/qwen-calibrate-$name.json" benchmarks/qwen.sh DRAFT TARGET WORK "$name"
 }
 
 methods=hlm,lossless:one_minus_max@0.05,fixed-k,remote-llm
@@ -29,7 +29,8 @@ methods+=,rand-hlm@0.3,rand-hlm@0.5
 evaluate() {
     .venv/bin/sluice evaluate "${pair[@]}" --prompts $prompts/qwen-evaluation.jsonl --parallel 25 --max-tokens 80 \
         --calibration "$work/greedy.json" --alpha 0.06 --work "$work/evaluate" --methods "$methods" \
-        --report "$out/qwen-evaluate.md" --crossover "$out/qwen-crossover.png" --json > "$out/qwen-evaluate.json"
+        --report "$out/qwen-evaluate.md" --crossover "$out/qwen-crossover.png" --json |
+        .venv/bin/python benchmarks/stamp.py "$out/qwen-evaluate-methods.json" benchmarks/qwen.sh DRAFT TARGET WORK evaluate
 }
 
 for part in "${@:-sampled greedy evaluate}"; do
