@@ -22,7 +22,7 @@ from services.common import codec
 from services.common.sampling import Sampling
 from services.common.speculative import SpanToken
 
-SCHEMA = 3  # 2: Open.generation; 3: Open.device_class
+SCHEMA = 3  # 2: Open.generation; 3: Open.device_class, Verdict.energy_measured
 OLDEST = 1
 MAX_MESSAGE_BYTES = 512 * 1024
 _MAX_FIELDS = 64
@@ -128,8 +128,11 @@ class Verdict(_Message):
     policy_version: int = 0
     queue_seconds: float = 0.0
     verify_seconds: float = 0.0
-    energy_joules: float | None = None
+    energy_joules: float | None = Field(default=None, ge=0, description="spent on the session since its last verdict")
     reason: str = Field(default="", max_length=300)
+    energy_measured: bool = Field(
+        default=False, description="by a meter, all of it; else estimated", json_schema_extra={"since": 3}
+    )
 
 
 class Cancel(_Message):

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.common.credentials import Keyring, parse_masters, parse_revoked
+from services.common.energy.counter import JoulesCounter
+from services.common.energy.profiles import Server
+from services.common.energy.settings import accelerators
 from services.common.lifecycle import Phases, stop_event
 from services.common.outage import Link
 from services.common.policy_reader import PolicyReader
@@ -19,6 +22,7 @@ from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
 from services.verifier.budget import Budgets, Rate
 from services.verifier.dead_letter import DeadLetters
+from services.verifier.energy import PassEnergy
 from services.verifier.handler import RoundHandler
 from services.verifier.intake import Intake
 from services.verifier.metrics import VerifierMetrics
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
 GIL_SWITCH_SECONDS = 0.001  # how long the engine thread may hold the interpreter while the event loop waits
 REDIS_PROBE_SECONDS = 3.0
+ENERGY_SECONDS = 1.0  # between two looks at the energy of an idle verifier
 GOODBYE_SECONDS = 5.0  # beyond the drain budget, for a client that does not end in time
 
 
@@ -106,13 +111,16 @@ async def _serve(
         settings.redis_link, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
     )
     metrics = VerifierMetrics(telemetry.registry)
-    parts = _assemble(settings, telemetry, metrics, thread, ready, slots, ContextStore(client, _lifetimes(settings)))
+    energy = await asyncio.to_thread(_energy, settings, ready.device, telemetry)
+    store = ContextStore(client, _lifetimes(settings))
+    parts = _assemble(settings, telemetry, metrics, thread, ready, slots, store, energy)
     telemetry.conditions.update(redis=False, kafka=False)
     telemetry.start_lag_probe()
     helpers = [
         asyncio.create_task(parts.pump.run()),
         asyncio.create_task(_watch_redis(parts.store, parts.redis)),
         asyncio.create_task(parts.policy.run(client)),
+        asyncio.create_task(_tell(energy)),
     ]
     intake = asyncio.create_task(parts.intake.run(stop))
     stopping = asyncio.create_task(_until(stop))
@@ -145,9 +153,10 @@ def _assemble(
     ready: Ready,
     slots: SlotTable,
     store: ContextStore,
+    energy: PassEnergy | None,
 ) -> _Parts:
     limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens, settings.slots)
-    pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics)
+    pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics, energy)
     dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
     policy = PolicyReader()
@@ -168,6 +177,20 @@ def _assemble(
     telemetry.health.watch("engine", pump.stalled)
     telemetry.health.watch("poll loop", intake.stalled)
     return _Parts(sessions, dead_letters, intake, pump, store, redis, policy)
+
+
+def _energy(settings: VerifierSettings, device: str, telemetry: Telemetry) -> PassEnergy | None:
+    if settings.energy == "off":
+        return None
+    server = settings.profile(Server, "gpu" if accelerators(device) else "cpu")
+    return PassEnergy(settings.supply(device), server, JoulesCounter(telemetry.registry).add)
+
+
+async def _tell(energy: PassEnergy | None) -> None:
+    while True:
+        await asyncio.sleep(ENERGY_SECONDS)
+        if energy is not None:
+            await asyncio.to_thread(energy.tick)
 
 
 async def _until(stop: asyncio.Event) -> None:

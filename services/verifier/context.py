@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from services.common import codec
 from services.common.codec import base_digest
+from services.common.energy.meter import Source
+from services.common.energy.share import MICRO
 from services.common.messages import CandidateBatch, Open, Status, Verdict
 from services.common.policy_reader import InForce
 from services.common.speculative import Judged, SpanToken
+from services.verifier.energy import Spent
 
 Refusal = tuple[Status, str]
 
@@ -112,8 +115,9 @@ def verdict(
     queue: float,
     verify: float,
     policy: InForce | None = None,
+    spent: Spent | None = None,
 ) -> Verdict:
-    """The ``ok`` verdict; ``queue`` and ``verify`` in seconds; ``policy``: of the session's device class."""
+    """The ``ok`` verdict; ``queue`` and ``verify`` in seconds; ``policy``: of the session's device class; ``spent`` on it."""
     return Verdict(
         session=message.session,
         round=message.round,
@@ -129,6 +133,8 @@ def verdict(
         policy_k=None if policy is None else policy.k,
         policy_gamma=None if policy is None else policy.gamma,
         policy_version=0 if policy is None else policy.version,
+        energy_joules=None if spent is None else spent.microjoules / MICRO,
+        energy_measured=spent is not None and spent.source is Source.MEASURED,
     )
 
 

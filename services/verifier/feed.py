@@ -18,10 +18,11 @@ from services.verifier.slots import Slot, SlotTable
 
 @dataclass(frozen=True)
 class Pass:
-    """Cost of one forward pass: ``sessions`` rows, ``tokens`` fed without padding."""
+    """Cost of one forward pass: ``sessions`` rows, ``tokens`` fed without padding; ``fed``: those of each row, in order."""
 
     sessions: int
     tokens: int
+    fed: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
@@ -63,7 +64,8 @@ def done(feeds: Sequence[Feed]) -> Pass:
     """The pass has run: the slots hold what was fed."""
     for feed in feeds:
         feed.slot.ids = feed.slot.ids + feed.tokens
-    return Pass(len(feeds), sum(len(feed.tokens) for feed in feeds))
+    fed = tuple(len(feed.tokens) for feed in feeds)
+    return Pass(len(feeds), sum(fed), fed)
 
 
 def _plan(slots: SlotTable, wanted: list[tuple[bytes, list[int], list[int]]]) -> list[Feed]:

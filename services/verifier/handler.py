@@ -173,7 +173,9 @@ class RoundHandler:
         after = context.after([t.d for t in span[: judged.kept]], judged.token)
         queue = max(0.0, answer.started - arrival.appended)
         policy = None if self._policy is None else self._policy.of(opened.device_class)
-        verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds, policy=policy)
+        verdict = rules.verdict(
+            message, judged, after, queue=queue, verify=answer.seconds, policy=policy, spent=answer.spent
+        )
         worker, origin = arrival.identity.worker, arrival.origin
         before = await self._replies.insist(
             lambda: self._store.settle(worker, verdict, context.digest, after, origin, arrival.schema)

@@ -24,6 +24,7 @@ class Ready:
     engine: Engine
     target: Target
     description: dict[str, object]
+    device: str = "cpu"  # torch's name of where it is
 
 
 def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
@@ -44,7 +45,7 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
         "slots": settings.slots,
         "capacity_tokens": settings.capacity_tokens,
     }
-    return Ready(causal, target, description)
+    return Ready(causal, target, description, str(loaded.model.device))
 
 
 def _synthetic(settings: VerifierSettings, slots: SlotTable) -> Ready:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from services.common.speculative import Judged
+from services.verifier.energy import PassEnergy, SessionEnergy, Spent
 from services.verifier.feed import Engine, Pass
 from services.verifier.metrics import VerifierMetrics
 from services.verifier.scheduler import Chunk, Round, Scheduler
 from services.verifier.slots import SlotTable
 from services.verifier.thread import EngineThread
+
+T = TypeVar("T")
 
 
 class ExpiredError(Exception):
@@ -30,24 +35,34 @@ class JudgeError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """``started`` in seconds since the epoch, ``seconds`` in the pass."""
+    """``started`` in seconds since the epoch, ``seconds`` in the pass. ``spent``: on the session since its last answer."""
 
     judged: Judged
     started: float
     seconds: float
+    spent: Spent | None = None
 
 
 class Pump:
-    """The slot table is read here only while the engine thread is idle: one writer at a time."""
+    """The slot table is read here only while the engine thread is idle: one writer at a time. Without ``energy`` nobody learns
+    what a pass has cost."""
 
     def __init__(
-        self, thread: EngineThread, engine: Engine, scheduler: Scheduler, slots: SlotTable, metrics: VerifierMetrics
+        self,
+        thread: EngineThread,
+        engine: Engine,
+        scheduler: Scheduler,
+        slots: SlotTable,
+        metrics: VerifierMetrics,
+        energy: PassEnergy | None = None,
     ) -> None:
         self._thread = thread
         self._engine = engine
         self._scheduler = scheduler
         self._slots = slots
         self._metrics = metrics
+        self._energy = energy
+        self._charged = SessionEnergy()
         self._waiting: dict[Round, asyncio.Future[Answer]] = {}
         self._fresh: list[Round] = []
         self._released: list[bytes] = []
@@ -105,6 +120,7 @@ class Pump:
             await self._wake.wait()
             for session in self._released:
                 self._slots.release(session)
+                self._charged.forget(session)
             self._released.clear()
             self._count_lookups()
             step = self._scheduler.take(time.time(), self._slots.valid)
@@ -144,7 +160,7 @@ class Pump:
     async def _verify(self, rounds: list[Round]) -> None:
         started, clock = time.time(), time.perf_counter()
         try:
-            judged, cost = await self._thread.run(lambda: self._engine.verify(rounds))
+            (judged, cost), spent = await self._run("verify", lambda: self._engine.verify(rounds))
         except Exception as error:  # noqa: BLE001 - whatever the model raises, the other sessions go on
             await self._verify_failed(rounds, error)
             return
@@ -152,10 +168,13 @@ class Pump:
         self._metrics.batch.observe(len(rounds))
         self._metrics.verify.observe(seconds)
         self._count(cost, "verify", seconds)
-        for item, result in zip(rounds, judged, strict=True):
+        parts: list[Spent | None] = [None] * len(rounds)
+        if spent is not None:
+            parts[:] = self._charged.verified([r.session for r in rounds], cost.fed, spent)
+        for item, result, part in zip(rounds, judged, parts, strict=True):
             future = self._waiting.pop(item)
             if not future.done():
-                future.set_result(Answer(result, started, seconds))
+                future.set_result(Answer(result, started, seconds, part))
 
     async def _verify_failed(self, rounds: list[Round], error: Exception) -> None:
         """Find the round that the pass failed on: each one alone, from an empty slot."""
@@ -169,7 +188,7 @@ class Pump:
     async def _prefill(self, chunks: list[Chunk]) -> None:
         clock = time.perf_counter()
         try:
-            cost = await self._thread.run(lambda: self._engine.prefill(chunks))
+            cost, spent = await self._run("prefill", lambda: self._engine.prefill(chunks))
         except Exception as error:  # noqa: BLE001 - whatever the model raises, the other sessions go on
             self._failed([c.session for c in chunks], error)
             for chunk in chunks:
@@ -178,6 +197,15 @@ class Pump:
                     self._fail(item, JudgeError(f"the target failed on this session's prefix: {type(error).__name__}"))
             return
         self._count(cost, "prefill", time.perf_counter() - clock)
+        if spent is not None:
+            self._charged.prefilled([c.session for c in chunks], cost.fed, spent)
+
+    async def _run(self, phase: str, work: Callable[[], T]) -> tuple[T, Spent | None]:
+        """``work()`` on the engine thread, and what it cost."""
+        energy = self._energy
+        if energy is None:
+            return await self._thread.run(work), None
+        return await self._thread.run(lambda: energy.around(phase, work))
 
     def _failed(self, sessions: list[bytes], error: Exception) -> None:
         self._metrics.engine_failures.inc()

@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.credentials import parse_masters, parse_revoked
 from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
+from services.common.energy.settings import EnergySettings
 from services.common.kafka import KafkaSettings
 from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
@@ -16,7 +17,7 @@ from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
 
 
-class VerifierSettings(KafkaSettings, RedisSettings):
+class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings):
     """Built in ``__main__`` and passed down. Contradictory values are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_VERIFIER_", extra="ignore")
