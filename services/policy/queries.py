@@ -45,7 +45,7 @@ class Windows:
 
     def fill(self, text: str) -> str:
         for name in ("slow", "fast", "scrape"):
-            text = text.replace(f"{{{name}}}", f"{getattr(self, name):g}s")
+            text = text.replace(f"{{{name}}}", f"{round(getattr(self, name) * 1000)}ms")  # PromQL has no fractions
         return text
 
 
