@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.common.drift.ledger import Ledger
+from services.common.energy.account import Account
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 
@@ -92,6 +93,7 @@ class AnswerStats:
     draft_seconds: float = 0.0
     wait_seconds: float = 0.0
     verify_seconds: float = 0.0
+    energy: Account = field(default_factory=Account)
     finish_reason: str = ""  # stop | length | error
     lossless: bool = False
     policy_version: int = 0  # of the policy that its last round followed; 0: none

@@ -25,6 +25,7 @@ from services.edge_worker.answerer import SessionAnswerer
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.calibration import Calibrated
 from services.edge_worker.drift import DriftWatch, watching
+from services.edge_worker.energy import DeviceEnergy, device_energy
 from services.edge_worker.gate import Gate
 from services.edge_worker.http.api_keys import ApiKeys
 from services.edge_worker.http.app import create_app
@@ -78,12 +79,13 @@ async def run(settings: EdgeSettings) -> None:
     meter = UplinkMeter(
         {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
     )
-    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy)
+    energy = await asyncio.to_thread(device_energy, settings, ready.device, meter, telemetry.registry)
+    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy, energy)
     drift = watching(settings, calibrated, telemetry.registry)
     answerer = SessionAnswerer(worker, partial(_ended, metrics, drift))
     metrics.running.set_function(lambda: len(answerer.running))
     telemetry.conditions["serving"] = True
-    sampling = asyncio.create_task(_sample(meter, telemetry, client))
+    sampling = asyncio.create_task(_sample(meter, telemetry, client, worker.energy))
     try:
         await _watch(settings, telemetry)
         await client.start()
@@ -161,6 +163,7 @@ def _worker(
     metrics: EdgeMetrics,
     gate: Gate,
     policy: PolicyReader | None,
+    energy: DeviceEnergy,
 ) -> Worker:
     return Worker(
         name=name,
@@ -183,6 +186,7 @@ def _worker(
         wait_seconds=settings.wait_seconds,
         observer=metrics,
         policy=policy,
+        energy=energy,
         device_class=settings.device_class,
         ahead=settings.ahead,
     )
@@ -273,9 +277,10 @@ async def _watch(settings: EdgeSettings, telemetry: Telemetry) -> None:
     telemetry.start_lag_probe()
 
 
-async def _sample(meter: UplinkMeter, telemetry: Telemetry, client: KafkaRedisClient) -> None:
+async def _sample(meter: UplinkMeter, telemetry: Telemetry, client: KafkaRedisClient, energy: DeviceEnergy) -> None:
     while True:
         meter.sample()
+        await energy.settle()
         telemetry.health.notes.update(client.links())
         await asyncio.sleep(SAMPLE_SECONDS)
 

@@ -28,6 +28,7 @@ class Ready:
     target: str
     context_tokens: int
     description: dict[str, object]
+    device: str = "cpu"  # torch's name of where it is
 
 
 def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
@@ -93,6 +94,7 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
             "sessions": settings.sessions,
             "context_tokens": context_tokens,
         },
+        str(loaded.model.device),
     )
 
 

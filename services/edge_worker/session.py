@@ -18,6 +18,7 @@ from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage, Ou
 from services.edge_worker.auditing import RESEND, Auditing
 from services.edge_worker.breaker import Permit
 from services.edge_worker.drafting import Drafting
+from services.edge_worker.energy import verified
 from services.edge_worker.sender import Sender
 from services.edge_worker.span import Limits, cut
 from services.edge_worker.transcript import Flight, Transcript
@@ -78,6 +79,7 @@ class Session:
 
     async def _run(self) -> AsyncGenerator[TokenOut, None]:
         try:
+            self.worker.energy.enter(self.stats)
             self._follow()
             self._announce()
             while not self._text.finished and not self._stopping:
@@ -99,6 +101,7 @@ class Session:
         self.worker.drafter.release(slot)
         self.worker.breaker.abandon(self._permit)
         await self._sender.close(cancel=not self._text.finished)
+        await self.worker.energy.leave(self.stats)
 
     async def _advance(self) -> list[TokenOut]:
         """One step of whatever can be done now; the tokens that became final."""
@@ -139,7 +142,8 @@ class Session:
         if self._slot is None:
             raise RuntimeError("the session has ended")
         started = self.worker.clock()
-        await self._drafting.step(self._slot)
+        with self.worker.energy.drafting(self.stats):
+            await self._drafting.step(self._slot)
         seconds = self.worker.clock() - started
         self.stats.draft_seconds += seconds
         self.worker.observer.drafted(seconds)
@@ -235,6 +239,7 @@ class Session:
         stats = self.stats
         stats.rounds += 1
         stats.verify_seconds += verdict.verify_seconds
+        verified(stats, verdict)
         stats.judged += sum(t.judged for t in flight.span[: verdict.kept]) + verdict.corrected
         stats.uploaded_candidates += sum(t.judged for t in flight.span)
         out = self._text.verdict(verdict.kept, verdict.token, verdict.corrected)

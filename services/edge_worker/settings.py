@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.credentials import Credential
+from services.common.energy.settings import EnergySettings
 from services.common.kafka import KafkaSettings
 from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
@@ -17,7 +18,7 @@ from services.edge_worker.answer import OnOutage
 from services.edge_worker.signals import Importance, Signal
 
 
-class EdgeSettings(KafkaSettings, RedisSettings):
+class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings):
     """Knobs of one edge worker. Values that contradict each other are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_EDGE_", extra="ignore", protected_namespaces=())

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter
 
-_BYTES_SENT_OFFSET = 200  # struct tcp_info of Linux 4.19 and later
+_BYTES_RECEIVED_OFFSET, _BYTES_SENT_OFFSET = 128, 200  # struct tcp_info of Linux 4.19 and later
 _TCP_INFO_BYTES = 232
 
 
@@ -28,7 +28,8 @@ class UplinkMeter:
     def __init__(self, peers: dict[str, Iterable[tuple[str, int]]], registry: CollectorRegistry) -> None:
         self.available = sys.platform == "linux"
         self._ports = {port: channel for channel, addresses in peers.items() for _, port in addresses}
-        self._seen: dict[tuple[int, int], int] = {}  # (inode, local port) -> bytes counted so far
+        self._seen: dict[tuple[int, int], tuple[int, int]] = {}  # (inode, local port) -> bytes sent, received, counted so far
+        self._total = (0, 0)
         self._counter = Counter(
             "sluice_uplink_bytes", "Bytes written to the sockets towards Kafka and Redis", ["channel"], registry=registry
         )
@@ -39,13 +40,18 @@ class UplinkMeter:
         """Add what was sent since the last call; cheap enough for each scrape and each second."""
         if not self.available:
             return
-        alive: dict[tuple[int, int], int] = {}
+        alive: dict[tuple[int, int], tuple[int, int]] = {}
         for name in os.listdir("/proc/self/fd"):
             with suppress(OSError, ValueError):
                 self._look(int(name), alive)
         self._seen = alive
 
-    def _look(self, fd: int, alive: dict[tuple[int, int], int]) -> None:
+    def traffic(self) -> tuple[int, int] | None:
+        """Bytes sent and received on all channels since the start; ``None`` where the kernel does not count."""
+        self.sample()
+        return self._total if self.available else None
+
+    def _look(self, fd: int, alive: dict[tuple[int, int], tuple[int, int]]) -> None:
         link = os.readlink(f"/proc/self/fd/{fd}")
         if not link.startswith("socket:["):
             return
@@ -60,7 +66,10 @@ class UplinkMeter:
         if len(info) < _BYTES_SENT_OFFSET + 8:
             self.available = False
             return
-        (sent,) = struct.unpack_from("<Q", info, _BYTES_SENT_OFFSET)
+        (sent,), (received,) = (struct.unpack_from("<Q", info, at) for at in (_BYTES_SENT_OFFSET, _BYTES_RECEIVED_OFFSET))
         key = (int(link[8:-1]), local_port)
-        self._counter.labels(channel).inc(max(0, sent - self._seen.get(key, 0)))
-        alive[key] = sent
+        before = self._seen.get(key, (0, 0))
+        new = max(0, sent - before[0]), max(0, received - before[1])
+        self._counter.labels(channel).inc(new[0])
+        self._total = self._total[0] + new[0], self._total[1] + new[1]
+        alive[key] = sent, received

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.messages import Verdict
 from services.common.policy_reader import PolicyReader
 from services.edge_worker.answer import TokenOut
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter
+from services.edge_worker.energy import DeviceEnergy
 from services.edge_worker.gate import Gate
 from services.edge_worker.transcript import Flight
 from services.edge_worker.verifier_client import VerifierClient
@@ -51,6 +52,7 @@ class Worker:
     wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
     observer: Observer
     policy: PolicyReader | None = None
+    energy: DeviceEnergy = field(default_factory=DeviceEnergy)
     device_class: str = "default"
     ahead: bool = True  # draft on while a round is out; the answer is the same without, only later
     clock: Callable[[], float] = time.monotonic

@@ -34,7 +34,9 @@ def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guar
 
     ``guarantee`` is what the request was promised; an answer with unverified tokens keeps no promise, and none holds while
     ``withdrawn`` says why. ``damage`` is an unbiased estimate from ``audited`` tokens; those of a sample weigh more.
-    ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment.
+    ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment. ``energy_joules`` is
+    by component, ``verify`` the answer's share of the verifiers'; ``energy_source`` says of each whether it was measured or
+    estimated. All of energy is null where nobody counts it.
     """
     seconds = {name: round(getattr(stats, f"{name}_seconds"), 6) for name in SEGMENTS}
     return {
@@ -55,4 +57,7 @@ def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guar
         "guarantee_reason": withdrawn or None,
         "degraded": stats.degraded_reason or None,
         "seconds": seconds,
+        "energy_joules": stats.energy.joules or None,
+        "energy_joules_per_token": stats.energy.total_joules / stats.total if stats.energy.joules and stats.total else None,
+        "energy_source": {name: source.value for name, source in stats.energy.sources.items()} or None,
     }
