@@ -84,7 +84,7 @@ AGE_OF_CLASS = f"max by (device_class) ((time() - timestamp({SESSIONS})){_OF_CLA
 # One sample.
 OF_POOL = {
     "utilisation": f"avg(rate({BUSY}[{{slow}}]))",
-    "watts": f'sum(rate({ENERGY}{{component="verify"}}[{{slow}}]))',
+    "watts": f"sum(rate({ENERGY}[{{slow}}]) * on (instance) group_left () group by (instance) ({PARTITIONS}))",
     "verifiers": f"count({PARTITIONS})",
     "verifiers_mean": f"avg_over_time(count({PARTITIONS})[{{slow}}:{{scrape}}])",
 }

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -21,6 +21,7 @@ from services.common.settings import ConfigError, load
 WEIGHTS = st.lists(st.floats(0, 1e9) | st.integers(0, 4096), min_size=1, max_size=64)
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.integers(0, 10**15), WEIGHTS)
 def test_shares_add_up_exactly_and_follow_their_weights(total: int, weights: list[float]) -> None:
     parts = shares(total, weights)
@@ -74,8 +75,7 @@ def test_services_can_use_every_profile_that_comes_along(kind: type[Device | Ser
     ]
     assert len(names) == 3
     for name in names:
-        settings = EnergySettings(power_profile=name)
-        assert settings.profile(kind, "none").name == name
+        assert EnergySettings(power_profile=name).profile(kind, "none").name == name
 
 
 def test_contradictions_and_unknown_profiles_are_refused(tmp_path: Path) -> None:

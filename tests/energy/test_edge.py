@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.energy.account import Account
@@ -111,6 +111,7 @@ async def test_where_sockets_are_not_counted_the_payload_is() -> None:
 MOVES = st.lists(st.tuples(st.sampled_from("eldss"), st.integers(0, 2), st.floats(0, 5), st.integers(0, 10**7)), max_size=24)
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(MOVES)
 def test_all_that_the_meter_counts_is_told_once(moves: list[tuple[str, int, float, int]]) -> None:
     """Whatever answers do: what was told adds up to the meter's count, and the answers' parts to what was told of them."""

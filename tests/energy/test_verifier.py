@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.energy.meter import FakeMeter, Source
@@ -30,6 +30,7 @@ class Book:
         self.told[component, source] += microjoules
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(PASSES)
 def test_what_verdicts_tell_is_what_their_passes_cost_to_the_last_microjoule(passes: list[tuple[bool, list[int], int]]) -> None:
     """Prefixes go with the next verdict of their session, or stay with nobody; nothing is told twice."""

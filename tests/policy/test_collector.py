@@ -46,6 +46,7 @@ def edge_page(device_class: str, seconds: float) -> str:
         f'sluice_energy_joules_total{{component="draft"}} {40 * n}',
         f'sluice_energy_joules_total{{component="wait"}} {10 * n}',
         f'sluice_energy_joules_total{{component="radio"}} {2 * n}',
+        f'sluice_energy_joules_total{{component="idle"}} {1000 * n}',
         f'sluice_gate_score_bucket{{le="0.5"}} {80 * n}',
         f'sluice_gate_score_bucket{{le="1.0"}} {110 * n}',
         f'sluice_gate_score_bucket{{le="+Inf"}} {110 * n}',
@@ -61,7 +62,9 @@ def verifier_page(seconds: float) -> str:
     return (
         f"sluice_partitions 2\nsluice_engine_busy_seconds_total {0.5 * seconds}\n"
         f'sluice_rounds_total{{status="ok"}} {999 * seconds}\n'  # another metric than the edges', under their name
-        f'sluice_energy_joules_total{{component="verify"}} {200 * seconds}\n'
+        f'sluice_energy_joules_total{{component="verify"}} {150 * seconds}\n'
+        f'sluice_energy_joules_total{{component="prefill"}} {20 * seconds}\n'
+        f'sluice_energy_joules_total{{component="idle"}} {30 * seconds}\n'
     )
 
 
