@@ -18,7 +18,7 @@ help:
 	@echo "make up     the same stack, kept running (UP_ARGS='--port 8000')"
 	@echo "make test   lint, types, import rules and tests"
 	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
-	@echo "make docs   docs/settings.md out of the settings; make format: layout and imports"
+	@echo "make docs   docs/settings.md and docs/metrics.md out of the code; make format: layout and imports"
 	@echo "make clean  remove the environment and caches"
 
 venv: $(STAMP)
@@ -73,6 +73,7 @@ chaos: $(STAMP)
 
 docs: $(STAMP)
 	$(PY) -m services.cli.settings_doc
+	$(PY) -m services.cli.metrics_doc
 
 format: $(STAMP)
 	$(PY) -m ruff check --fix services tests

@@ -19,10 +19,11 @@ from services.cli.local import environment
 from services.cli.local.options import default_threads
 from services.cli.local.stack import Stack
 from services.cli.progress import Progress
+from services.common.catalogue import edge, shared
 from services.common.lm import presets
 
-UPLINK = "sluice_uplink_bytes_total"
-LAG = "sluice_loop_lag_seconds"
+UPLINK = edge.UPLINK_BYTES.series
+LAG = shared.LOOP_LAG.series
 UPLINK_SAMPLE_SECONDS = 1.2  # the edge worker reads its sockets' counters once a second
 # Far above any round of these models: only a dead verifier, not a busy machine, makes tokens unverified.
 DEADLINE_SECONDS = 10.0

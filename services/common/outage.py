@@ -21,6 +21,7 @@ class Link:
         self._telemetry = telemetry
         self.told = False  # whether the outage that goes on has been logged
         self._log = structlog.get_logger().bind(link=name)
+        telemetry.link(name, up=False)
 
     @property
     def up(self) -> bool:
@@ -29,6 +30,7 @@ class Link:
     def good(self) -> None:
         """It has just answered."""
         self.told = False
+        self._telemetry.link(self.name, up=True)
         if not self.up:
             self._telemetry.conditions[self.name] = True
             self._telemetry.health.reasons.pop(self.name, None)
@@ -41,6 +43,7 @@ class Link:
             self._log.warning("link down; trying again until it is back", error=_line(error))
         self._telemetry.health.reasons[self.name] = _line(error)
         self._telemetry.conditions[self.name] = False
+        self._telemetry.link(self.name, up=False)
 
     async def insist(self, operation: Callable[[], Awaitable[T]], transient: tuple[type[Exception], ...]) -> T:
         """``operation()``, again and again while it raises one of ``transient``; must be safe to repeat."""

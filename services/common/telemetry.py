@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from services.common.catalogue import shared
 from services.common.health import Health
+from services.common.meters import Meters
 from services.common.probe_server import Page, ProbeServer
 
-LAG_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 PROBE_SECONDS = 0.01
 KEPT_LAGS = 100_000  # the last ~17 minutes at one observation each 10 ms
 
@@ -52,9 +53,7 @@ class LoopLag:
     """How late the event loop wakes a sleeper, in seconds: a histogram, and the last values for exact quantiles."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._histogram = Histogram(
-            "sluice_loop_lag_seconds", "How late the event loop wakes a sleeper", buckets=LAG_BUCKETS, registry=registry
-        )
+        self._histogram = Meters(registry).histogram(shared.LOOP_LAG)
         self._values = array("f")
         self._count = 0
         self._beat = 0.0  # monotonic seconds of the last time that the loop came round; 0 while it is not measured
@@ -103,6 +102,7 @@ class Telemetry:
     def __init__(self, registry: CollectorRegistry | None = None, *, watchdog_seconds: float = 30.0) -> None:
         self.registry = registry or CollectorRegistry()
         self.lag = LoopLag(self.registry)
+        self._link_up = Meters(self.registry).gauge(shared.LINK_UP)
         self.health = Health(watchdog_seconds)
         self._server: ProbeServer | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -115,6 +115,10 @@ class Telemetry:
     @property
     def ready(self) -> bool:
         return self.health.ready
+
+    def link(self, name: str, *, up: bool) -> None:
+        """Whether the link to the part ``name`` worked when last used."""
+        self._link_up.labels(name).set(up)
 
     async def serve(self, host: str, port: int) -> int:
         """Listen; returns the port (``port`` 0 picks one). Raises ``OSError`` if it is taken."""

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
-from redis.asyncio.connection import parse_url
 from starlette.responses import JSONResponse
 
+from services.common.drift.monitor import State as DriftState
 from services.common.lifecycle import Phases, stop_event, until
 from services.common.policy_reader import PolicyReader
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.common.tracing import Tracer, tracer
 from services.edge_worker import calibration
 from services.edge_worker.answer import AnswerRequest, AnswerStats
 from services.edge_worker.answerer import SessionAnswerer
@@ -34,11 +35,12 @@ from services.edge_worker.http.endpoints import Promise, promise_nothing
 from services.edge_worker.http.watch import Watch
 from services.edge_worker.identity import signer
 from services.edge_worker.kafka_client import KafkaRedisClient
-from services.edge_worker.metrics import EdgeMetrics
+from services.edge_worker.listen import listen
+from services.edge_worker.metrics import EdgeMetrics, KnobMetrics
 from services.edge_worker.session import Worker
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.signals import SAFE_TAU
-from services.edge_worker.uplink import UplinkMeter
+from services.edge_worker.uplink import UplinkMeter, redis_address
 
 if TYPE_CHECKING:
     from services.edge_worker.model import Ready
@@ -57,12 +59,13 @@ async def run(settings: EdgeSettings) -> None:
     stop = stop_event()
     keys = _api_keys(settings)
     calibrated = calibration.load(settings)
-    listener = _listen(settings)
+    listener = listen(settings.host, settings.port)
+    signing = signer(settings.credential.get_secret_value(), settings.worker)
+    tracing = tracer(settings.otlp_endpoint, "edge-worker", signing.worker, settings.trace_share)
     ready = await asyncio.to_thread(_load, settings, calibrated)
     if stop.is_set():
         listener.close()
         return
-    signing = signer(settings.credential.get_secret_value(), settings.worker)
     log.info("draft loaded", worker=signing.worker, **ready.description)
     telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
     telemetry.health.watch("draft model", ready.drafter.stalled)
@@ -77,12 +80,13 @@ async def run(settings: EdgeSettings) -> None:
         policy=policy,
     )
     meter = UplinkMeter(
-        {"kafka": settings.kafka_link.addresses, "redis": [_redis_address(settings.redis_url)]}, telemetry.registry
+        {"kafka": settings.kafka_link.addresses, "redis": [redis_address(settings.redis_url)]}, telemetry.registry
     )
     energy = await asyncio.to_thread(device_energy, settings, ready.device, meter, telemetry.registry)
-    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy, energy)
+    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy, energy, tracing)
     drift = watching(settings, calibrated, telemetry.registry)
-    answerer = SessionAnswerer(worker, partial(_ended, metrics, drift))
+    KnobMetrics(telemetry.registry, settings.device_class, k=settings.k, gamma=settings.gamma, policy=policy)
+    answerer = SessionAnswerer(worker, partial(_ended, metrics, drift, settings.token_seconds))
     metrics.running.set_function(lambda: len(answerer.running))
     telemetry.conditions["serving"] = True
     sampling = asyncio.create_task(_sample(meter, telemetry, client, worker.energy))
@@ -96,23 +100,9 @@ async def run(settings: EdgeSettings) -> None:
         await asyncio.gather(sampling, return_exceptions=True)
         await client.close()
         await asyncio.to_thread(ready.drafter.close)
+        await asyncio.to_thread(tracing.close)
         await telemetry.close()
     log.info("stopped")
-
-
-def _listen(settings: EdgeSettings) -> socket.socket:
-    """Take the port before the model is loaded: a port in use is told at once."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"SLUICE_EDGE_PORT: {settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another port"
-        ) from error
-    return listener
 
 
 def _api_keys(settings: EdgeSettings) -> ApiKeys:
@@ -126,11 +116,6 @@ def _load(settings: EdgeSettings, calibrated: Calibrated | None) -> Ready:
     from services.edge_worker import model
 
     return model.load(settings, calibrated)
-
-
-def _redis_address(url: str) -> tuple[str, int]:
-    parts = parse_url(url)
-    return str(parts.get("host", "127.0.0.1")), int(parts.get("port", 6379))
 
 
 def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
@@ -164,6 +149,7 @@ def _worker(
     gate: Gate,
     policy: PolicyReader | None,
     energy: DeviceEnergy,
+    tracing: Tracer,
 ) -> Worker:
     return Worker(
         name=name,
@@ -187,6 +173,7 @@ def _worker(
         observer=metrics,
         policy=policy,
         energy=energy,
+        tracer=tracing,
         device_class=settings.device_class,
         ahead=settings.ahead,
     )
@@ -281,13 +268,18 @@ async def _sample(meter: UplinkMeter, telemetry: Telemetry, client: KafkaRedisCl
     while True:
         meter.sample()
         await energy.settle()
-        telemetry.health.notes.update(client.links())
+        links = client.links()
+        telemetry.health.notes.update(links)
+        for name, up in links.items():
+            telemetry.link(name, up=up)
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _ended(metrics: EdgeMetrics, drift: DriftWatch, request: AnswerRequest, stats: AnswerStats) -> None:
+def _ended(
+    metrics: EdgeMetrics, drift: DriftWatch, token_seconds: float | None, request: AnswerRequest, stats: AnswerStats
+) -> None:
     drift.ended(request, stats)
-    metrics.answers.labels(stats.finish_reason or "stopped").inc()
+    metrics.ended(stats, objective_seconds=token_seconds, drifted=drift.reading.state is DriftState.DRIFTED)
     log.info(
         "answer ended",
         end=stats.finish_reason or "stopped",

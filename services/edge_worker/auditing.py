@@ -129,6 +129,7 @@ class Auditing:
         worker, stats = self._worker, self._stats
         worker.breaker.success()
         worker.observer.round(flight, verdict, worker.clock() - flight.first_sent_at)
+        self._sender.trace.round(flight, verdict)
         self._agreed = part.start + len(part.span)
         stats.rounds += 1
         stats.verify_seconds += verdict.verify_seconds

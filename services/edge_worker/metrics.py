@@ -2,84 +2,59 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from services.common import codec
+from services.common.catalogue import edge as names
+from services.common.catalogue.edge import CAUSE, POSITION, score_bin
 from services.common.drift.monitor import Reading
 from services.common.drift.monitor import State as DriftState
 from services.common.messages import Verdict
+from services.common.meters import Meters
+from services.common.policy_reader import PolicyReader
 from services.edge_worker.answer import AnswerStats, TokenOut
 from services.edge_worker.breaker import State
 from services.edge_worker.transcript import Flight
 from services.edge_worker.worker import Observer
 
-_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-
-
-# Finer than the others: its 95th percentile is held against a budget.
-TRIP_EDGES = (
-    *(0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0),
-    *(10.0, 30.0),
-)
-# Bins of gate scores, from 0 to 1; their upper ends are the labels.
-SCORE_EDGES = (0.0, 0.01, 0.02, 0.05, *(n / 20 for n in range(2, 21)))
-_SCORE_LABELS = tuple(f"{edge:g}" for edge in SCORE_EDGES[1:])
-
-
-def score_bin(u: float) -> str:
-    """The label of the bin with ``u``: above its lower end, at most its upper one, as the histogram counts."""
-    return _SCORE_LABELS[min(max(bisect.bisect_left(SCORE_EDGES, u) - 1, 0), len(_SCORE_LABELS) - 1)]
-
 
 class EdgeMetrics(Observer):
-    """Counts what sessions report. The uplink's socket bytes are counted by ``uplink.UplinkMeter``."""
+    """Counts what sessions report; what each of them is stands in ``catalogue.edge``. The uplink's socket bytes are counted by
+    ``uplink.UplinkMeter``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.tokens = Counter("sluice_tokens", "Answered tokens", ["decision"], registry=registry)
-        self.rounds = Counter("sluice_rounds", "Rounds with an ok verdict", registry=registry)
-        self.lost_rounds = Counter("sluice_lost_rounds", "Rounds without a verdict", ["cause"], registry=registry)
-        self.candidates = Counter("sluice_candidates", "Candidates uploaded", registry=registry)
-        self.kept = Histogram(
-            "sluice_kept_tokens",
-            "Tokens of a span that a verdict kept",
-            buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
-            registry=registry,
-        )
-        self.round_trip = Histogram("sluice_round_trip_seconds", "Upload to verdict", buckets=TRIP_EDGES, registry=registry)
-        self.queue = Histogram(
-            "sluice_round_queue_seconds", "Append to start of verification", buckets=_SECONDS, registry=registry
-        )
-        self.verify = Histogram("sluice_round_verify_seconds", "Verification", buckets=_SECONDS, registry=registry)
-        self.draft = Histogram("sluice_draft_step_seconds", "One draft step", buckets=_SECONDS, registry=registry)
-        self.dropped = Counter(
-            "sluice_dropped_verdicts",
-            "Verdicts not used: late for their round, or of a session that has ended",
-            ["reason"],
-            registry=registry,
-        )
-        self.scores = Histogram(
-            "sluice_gate_score", "Gate scores of drafted tokens", buckets=SCORE_EDGES[1:], registry=registry
-        )
-        by_score = ["score"]  # upper end of the bin
-        self.audited_by_score = Counter(
-            "sluice_audited_score_tokens", "Skipped tokens that a verdict audited", by_score, registry=registry
-        )
-        self.audit_by_score = Counter(
-            "sluice_audit_rejection", "Sum of their rejection probabilities", by_score, registry=registry
-        )
-        self.judged_by_score = Counter(
-            "sluice_judged_score_tokens", "Candidates accepted or corrected", by_score, registry=registry
-        )
-        self.refused_by_score = Counter("sluice_refused_score_tokens", "Candidates corrected", by_score, registry=registry)
-        self.answers = Counter("sluice_answers", "Answers by how they ended", ["end"], registry=registry)
-        self.running = Gauge("sluice_sessions", "Answers being written", registry=registry)
-        self.breaker = Gauge(
-            "sluice_breaker_state", "1 for the state that the circuit breaker is in, else 0", ["state"], registry=registry
-        )
-        self.opened = Counter("sluice_breaker_opened", "Openings of the circuit breaker", ["cause"], registry=registry)
+        meters = Meters(registry)
+        self.tokens = meters.counter(names.TOKENS)
+        self.good_tokens = meters.counter(names.GOOD_TOKENS)
+        self.answers = meters.counter(names.ANSWERS)
+        self.running = meters.gauge(names.SESSIONS)
+
+        self.rounds = meters.counter(names.ROUNDS)
+        self.lost_rounds = meters.counter(names.LOST_ROUNDS)
+        self.candidates = meters.counter(names.CANDIDATES)
+        self.kept = meters.histogram(names.KEPT_TOKENS)
+        self.judged_by_position = meters.counter(names.JUDGED_POSITION)
+        self.accepted_by_position = meters.counter(names.ACCEPTED_POSITION)
+        self.dropped = meters.counter(names.DROPPED_VERDICTS)
+
+        self.round_trip = meters.histogram(names.ROUND_TRIP)
+        self.round_draft = meters.histogram(names.ROUND_DRAFT)
+        self.uplink = meters.histogram(names.ROUND_UPLINK)
+        self.queue = meters.histogram(names.ROUND_QUEUE)
+        self.verify = meters.histogram(names.ROUND_VERIFY)
+        self.downlink = meters.histogram(names.ROUND_DOWNLINK)
+        self.draft = meters.histogram(names.DRAFT_STEP)
+
+        self.scores = meters.histogram(names.GATE_SCORE)
+        self.audited_by_score = meters.counter(names.AUDITED_SCORE)
+        self.audit_by_score = meters.counter(names.AUDIT_REJECTION)
+        self.judged_by_score = meters.counter(names.JUDGED_SCORE)
+        self.refused_by_score = meters.counter(names.REFUSED_SCORE)
+
+        self.breaker = meters.gauge(names.BREAKER_STATE)
+        self.opened = meters.counter(names.BREAKER_OPENED)
         self.breaker_changed(State.CLOSED, "")
 
     def token(self, token: TokenOut) -> None:
@@ -89,11 +64,27 @@ class EdgeMetrics(Observer):
         self.rounds.inc()
         self.candidates.inc(sum(t.judged for t in flight.span))
         self.kept.observe(verdict.kept)
+        self._segments(flight, verdict, seconds)
+        self._by_score(flight, verdict)
+        self._by_position(flight, verdict)
+
+    def _segments(self, flight: Flight, verdict: Verdict, seconds: float) -> None:
         self.round_trip.observe(seconds)
         self.queue.observe(verdict.queue_seconds)
         self.verify.observe(verdict.verify_seconds)
+        if not flight.audit_only:
+            self.round_draft.observe(flight.draft_seconds)
+        if flight.uplink_seconds is not None:
+            self.uplink.observe(flight.uplink_seconds)
+            self.downlink.observe(flight.downlink_seconds(verdict, seconds))
 
-        self._by_score(flight, verdict)
+    def _by_position(self, flight: Flight, verdict: Verdict) -> None:
+        reached = flight.span[: verdict.kept + verdict.corrected]
+        judged = [at for at, token in enumerate(reached) if token.judged]
+        for number, at in enumerate(judged, 1):
+            self.judged_by_position.labels(POSITION.of(str(number))).inc()
+            if at < verdict.kept:
+                self.accepted_by_position.labels(POSITION.of(str(number))).inc()
 
     def _by_score(self, flight: Flight, verdict: Verdict) -> None:
         reached = flight.span[: verdict.kept + verdict.corrected]
@@ -112,7 +103,7 @@ class EdgeMetrics(Observer):
         self.scores.observe(u)
 
     def lost(self, cause: str) -> None:
-        self.lost_rounds.labels(cause).inc()
+        self.lost_rounds.labels(CAUSE.of(cause)).inc()
 
     def drafted(self, seconds: float) -> None:
         self.draft.observe(seconds)
@@ -127,7 +118,32 @@ class EdgeMetrics(Observer):
         for one in State:
             self.breaker.labels(one.value).set(one is state)
         if state is State.OPEN:
-            self.opened.labels(cause).inc()
+            self.opened.labels(CAUSE.of(cause)).inc()
+
+    def ended(self, stats: AnswerStats, *, objective_seconds: float | None, drifted: bool) -> None:
+        """An answer is over. ``objective_seconds``: most seconds of drafting and waiting per token for its tokens to count as
+        goodput; ``drifted``: the measured damage is beyond its bound."""
+        self.answers.labels(stats.finish_reason or "stopped").inc()
+        seconds = stats.draft_seconds + stats.wait_seconds
+        in_time = objective_seconds is None or seconds <= objective_seconds * stats.total
+        if in_time and not drifted:
+            self.good_tokens.inc(stats.total - stats.unverified)
+
+
+class KnobMetrics:
+    """The knobs that a new answer gets, read at each scrape: those of the ``policy`` in force, or the worker's own."""
+
+    def __init__(
+        self, registry: CollectorRegistry, device_class: str, *, k: int, gamma: float, policy: PolicyReader | None
+    ) -> None:
+        def found(name: str, own: float) -> float:
+            in_force = None if policy is None else policy.of(device_class)
+            return own if in_force is None else float(getattr(in_force, name))
+
+        meters = Meters(registry)
+        meters.gauge(names.KNOB_K).labels(device_class).set_function(lambda: found("k", k))
+        meters.gauge(names.KNOB_GAMMA).labels(device_class).set_function(lambda: found("gamma", gamma))
+        meters.gauge(names.POLICY_FOLLOWED).labels(device_class).set_function(lambda: found("version", 0))
 
 
 class DriftMetrics:
@@ -135,33 +151,22 @@ class DriftMetrics:
     ``watched_damage / watched_answers`` per answer."""
 
     def __init__(self, registry: CollectorRegistry, device_class: str) -> None:
-        def counter(name: str, text: str) -> Counter:
-            return Counter(f"sluice_{name}", text, ["device_class"], registry=registry).labels(device_class)
-
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"sluice_{name}", text, ["device_class"], registry=registry).labels(device_class)
-
-        self.audited = counter("audited_tokens", "Skipped tokens whose audit is known")
-        self.unaudited = counter("unaudited_tokens", "Skipped tokens that neither a round nor the draw of audits covered")
-        self.weighted = counter(
-            "audit_weighted", "Audits over their inclusion probabilities, of answers without unaudited tokens"
-        )
-        self.answered = counter("audit_answered_tokens", "Answered tokens of answers without unaudited tokens")
-        self.answers = counter("watched_answers", "Answers that count for the drift estimate")
-        self.damage = counter(
-            "watched_damage", "Sum of their damages, clipped: what drift and the bound on gamma are decided by"
-        )
-        self.clipped = counter("watched_damage_clipped", "Sum of what the clip took away from them")
-        self.alarms = counter("drift_alarms", "Times that the measured damage left its bound")
-        self._mean = gauge("drift_damage", "Mean damage per answer of the last answers")
-        self._lower = gauge("drift_damage_lower", "Lower confidence limit of it")
-        self._upper = gauge("drift_damage_upper", "Upper confidence limit of it")
-        self._alpha = gauge("drift_alpha", "Bound on it; not a number where none is known")
-        self._gamma = gauge("gamma_bound", "Largest gamma of a new answer that wants a bound")
+        meters = Meters(registry)
+        self.audited = meters.counter(names.AUDITED).labels(device_class)
+        self.unaudited = meters.counter(names.UNAUDITED).labels(device_class)
+        self.weighted = meters.counter(names.AUDIT_WEIGHTED).labels(device_class)
+        self.answered = meters.counter(names.AUDIT_ANSWERED).labels(device_class)
+        self.answers = meters.counter(names.WATCHED_ANSWERS).labels(device_class)
+        self.damage = meters.counter(names.WATCHED_DAMAGE).labels(device_class)
+        self.clipped = meters.counter(names.WATCHED_CLIPPED).labels(device_class)
+        self.alarms = meters.counter(names.DRIFT_ALARMS).labels(device_class)
+        self._mean = meters.gauge(names.DRIFT_DAMAGE).labels(device_class)
+        self._lower = meters.gauge(names.DRIFT_LOWER).labels(device_class)
+        self._upper = meters.gauge(names.DRIFT_UPPER).labels(device_class)
+        self._alpha = meters.gauge(names.DRIFT_ALPHA).labels(device_class)
+        self._gamma = meters.gauge(names.GAMMA_BOUND).labels(device_class)
         self._device_class = device_class
-        self._state = Gauge(
-            "sluice_drift_state", "1 for the state that holds, else 0", ["device_class", "state"], registry=registry
-        )
+        self._state = meters.gauge(names.DRIFT_STATE)
 
     def answer(self, stats: AnswerStats, *, complete: bool) -> None:
         """An answer has ended; ``complete``: its damage could be estimated."""

@@ -9,8 +9,10 @@ from contextlib import suppress
 from services.common import codec
 from services.common.messages import Cancel, CandidateBatch, Open
 from services.edge_worker.answer import AnswerRequest, AnswerStats
+from services.edge_worker.tracing import AnswerTrace
 from services.edge_worker.transcript import Flight
-from services.edge_worker.verifier_client import LinkDown, Lost, VerifierClient
+from services.edge_worker.verifier_client import LinkDown, Lost
+from services.edge_worker.worker import Worker
 
 
 class Sender:
@@ -25,16 +27,13 @@ class Sender:
         session: bytes,
         request: AnswerRequest,
         stats: AnswerStats,
-        client: VerifierClient,
-        *,
-        tokenizer_hash: str,
-        target: str,
-        device_class: str = "",
+        worker: Worker,
     ) -> None:
         self.opened = False
-        self.events = client.verdicts(session)
-        self._session, self._request, self._stats, self._client = session, request, stats, client
-        self._tokenizer_hash, self._target, self._device_class = tokenizer_hash, target, device_class
+        self.events = worker.client.verdicts(session)
+        self.trace = AnswerTrace(worker.tracer, session, worker.clock)
+        self._session, self._request, self._stats = session, request, stats
+        self._worker, self._client = worker, worker.client
         self._generation = 0
         self._announcing: asyncio.Task[None] | None = None
         self._delivering: asyncio.Task[None] | None = None
@@ -60,7 +59,8 @@ class Sender:
         )
         if self._delivering is not None:
             self._delivering.cancel()
-        self._delivering = asyncio.create_task(self._deliver(batch, list(base)))
+        flight.uplink_seconds = None
+        self._delivering = asyncio.create_task(self._deliver(flight, batch, list(base)))
 
     async def close(self, *, cancel: bool) -> None:
         """Nothing more will be sent; with ``cancel`` the verifiers may forget the session."""
@@ -72,6 +72,7 @@ class Sender:
             await asyncio.wait(tasks)
         if cancel and self.opened:
             self._stats.payload_bytes += await self._client.cancel(Cancel(session=self._session))
+        self.trace.end(self._stats)
 
     async def _announce(self, base: list[int]) -> None:
         with suppress(LinkDown):  # the round that needs it opens again and counts the cause
@@ -87,21 +88,23 @@ class Sender:
             sampling=request.sampling,
             seed=request.seed,
             mode=request.mode,
-            tokenizer_hash=self._tokenizer_hash,
-            target=self._target,
+            tokenizer_hash=self._worker.tokenizer_hash,
+            target=self._worker.target,
+            traceparent=self.trace.parent,
             generation=self._generation,
-            device_class=self._device_class,
+            device_class=self._worker.device_class,
         )
         self._generation += 1  # also where it is not known whether it arrived
         self._stats.payload_bytes += await self._client.open(message)
         self.opened = True
 
-    async def _deliver(self, batch: CandidateBatch, base: list[int]) -> None:
+    async def _deliver(self, flight: Flight, batch: CandidateBatch, base: list[int]) -> None:
         if self._announcing is not None and not self._announcing.done():
             await asyncio.wait({self._announcing})
         try:
             if not self.opened:
                 await self._open(base)
             self._stats.payload_bytes += await self._client.submit(batch)
+            flight.uplink_seconds = self._worker.clock() - flight.sent_at
         except LinkDown as error:
             self.events.put_nowait(Lost(batch.round, batch.attempt, error.cause))

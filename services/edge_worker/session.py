@@ -43,15 +43,7 @@ class Session:
         self._text = Transcript(list(request.prompt_ids), request.max_tokens, worker.end_ids)
         self._limits = Limits(max(1, request.k), worker.span_tokens, worker.wait_tokens, worker.risk)
         self._drafting = Drafting(request, self._text, worker.drafter, worker.gate, self._limits, lossless=self.lossless)
-        self._sender = Sender(
-            os.urandom(16),
-            request,
-            self.stats,
-            worker.client,
-            tokenizer_hash=worker.tokenizer_hash,
-            target=worker.target,
-            device_class=worker.device_class,
-        )
+        self._sender = Sender(os.urandom(16), request, self.stats, worker)
         self._audits = Auditing(request, worker, self._text, self._sender, self.stats)
         self._permit: Permit | None = None  # of the round in flight
         self.asked = False  # whether the verifiers were to be told of it; not while the gate keeps the whole answer local
@@ -146,6 +138,7 @@ class Session:
             await self._drafting.step(self._slot)
         seconds = self.worker.clock() - started
         self.stats.draft_seconds += seconds
+        self._text.timed(started, seconds)
         self.worker.observer.drafted(seconds)
         self.worker.observer.scored(self._text.pending[-1].u)
 
@@ -236,6 +229,7 @@ class Session:
             knobs = (verdict.policy_k, verdict.policy_gamma, verdict.policy_version)
             self.worker.policy.saw(self.worker.device_class, *knobs)
         self.worker.observer.round(flight, verdict, self.worker.clock() - flight.first_sent_at)
+        self._sender.trace.round(flight, verdict)
         stats = self.stats
         stats.rounds += 1
         stats.verify_seconds += verdict.verify_seconds

@@ -14,11 +14,12 @@ from services.common.kafka import KafkaSettings
 from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
+from services.common.tracing import TracedSettings
 from services.edge_worker.answer import OnOutage
 from services.edge_worker.signals import Importance, Signal
 
 
-class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings):
+class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings):
     """Knobs of one edge worker. Values that contradict each other are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_EDGE_", extra="ignore", protected_namespaces=())
@@ -141,6 +142,17 @@ class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings):
         gt=0,
         le=1,
         description="how far gamma moves for an answer whose damage is 1 above or below alpha",
+    )
+
+    # -- what is watched
+    token_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="objective: most seconds of drafting and waiting per token of an answer; tokens of slower answers are no "
+        "goodput. None: every answer is in time",
+    )
+    trace_share: float = Field(
+        default=1.0, ge=0, le=1, description="share of answers that are traced, where `otlp_endpoint` is set"
     )
 
     # -- outages

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from services.common.messages import Verdict
 from services.edge_worker.answer import Decision, TokenOut
 from services.edge_worker.span import Drafted
 
@@ -28,6 +29,14 @@ class Flight:
     first_sent_at: float
     shown: int  # tokens at the front of the span that the client has seen
     attempt: int = 0
+    draft_from: float | None = None  # when the drafting began that this upload ends
+    draft_seconds: float = 0.0  # of it, tokens thrown away included
+    uplink_seconds: float | None = None  # of the last attempt, until the broker acknowledged it; None: it has not (yet)
+
+    def downlink_seconds(self, verdict: Verdict, seconds: float) -> float:
+        """What is left of the ``seconds`` since the first attempt after earlier attempts, uplink, queue and verification."""
+        before = self.sent_at - self.first_sent_at + (self.uplink_seconds or 0.0)
+        return max(0.0, seconds - before - verdict.queue_seconds - verdict.verify_seconds)
 
 
 @dataclass
@@ -44,6 +53,8 @@ class Transcript:
     finished: str = ""  # "stop" or "length" once the answer is complete
     _importance: list[float] = field(default_factory=list)  # of drafted tokens in base
     _shown: int = 0
+    _draft_from: float | None = None
+    _draft_seconds: float = 0.0
     _prompt: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +76,16 @@ class Transcript:
     def drafted(self, token: Drafted) -> None:
         self.fed = len(self)
         self.pending.append(token)
+
+    def timed(self, started: float, seconds: float) -> None:
+        """A draft step began at ``started`` (of the session's clock) and took ``seconds``."""
+        self._draft_from = started if self._draft_from is None else self._draft_from
+        self._draft_seconds += seconds
+
+    def _untime(self) -> tuple[float | None, float]:
+        found = self._draft_from, self._draft_seconds
+        self._draft_from, self._draft_seconds = None, 0.0
+        return found
 
     def revise(self, token: Drafted) -> None:
         """What became known of the last pending token."""
@@ -112,7 +133,8 @@ class Transcript:
         span, self.pending = self.pending[:n], self.pending[n:]
         want_bonus = not (span and self._closes(len(self.base) + n, span[-1].d))
         shown, self._shown = min(self._shown, n), max(0, self._shown - n)
-        self.flight = Flight(self.round, span, want_bonus, False, now, now, shown)
+        began, seconds = self._untime()
+        self.flight = Flight(self.round, span, want_bonus, False, now, now, shown, draft_from=began, draft_seconds=seconds)
         self.round += 1
         return self.flight
 
@@ -157,6 +179,7 @@ class Transcript:
         span, self.pending = self.pending[:n], self.pending[n:]
         shown, self._shown = min(self._shown, n), max(0, self._shown - n)
         out = self._keep(span, shown, None)
+        self._untime()
         self.round += 1
         self._check_finished()
         return out

@@ -16,10 +16,20 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
+from redis.asyncio.connection import parse_url
+
+from services.common.catalogue import edge
+from services.common.meters import Meters
 
 _BYTES_RECEIVED_OFFSET, _BYTES_SENT_OFFSET = 128, 200  # struct tcp_info of Linux 4.19 and later
 _TCP_INFO_BYTES = 232
+
+
+def redis_address(url: str) -> tuple[str, int]:
+    """Host and port of a Redis URL."""
+    parts = parse_url(url)
+    return str(parts.get("host", "127.0.0.1")), int(parts.get("port", 6379))
 
 
 class UplinkMeter:
@@ -30,11 +40,7 @@ class UplinkMeter:
         self._ports = {port: channel for channel, addresses in peers.items() for _, port in addresses}
         self._seen: dict[tuple[int, int], tuple[int, int]] = {}  # (inode, local port) -> bytes sent, received, counted so far
         self._total = (0, 0)
-        self._counter = Counter(
-            "sluice_uplink_bytes", "Bytes written to the sockets towards Kafka and Redis", ["channel"], registry=registry
-        )
-        for channel in peers:
-            self._counter.labels(channel)
+        self._counter = Meters(registry).counter(edge.UPLINK_BYTES)
 
     def sample(self) -> None:
         """Add what was sent since the last call; cheap enough for each scrape and each second."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from services.common.messages import Verdict
 from services.common.policy_reader import PolicyReader
+from services.common.tracing import Tracer, Untraced
 from services.edge_worker.answer import TokenOut
 from services.edge_worker.breaker import Breaker
 from services.edge_worker.draft import Drafter
@@ -52,6 +53,7 @@ class Worker:
     wait_seconds: float  # how long a lossless answer waits for a verifier in all before it fails
     observer: Observer
     policy: PolicyReader | None = None
+    tracer: Tracer = field(default_factory=Untraced)
     energy: DeviceEnergy = field(default_factory=DeviceEnergy)
     device_class: str = "default"
     ahead: bool = True  # draft on while a round is out; the answer is the same without, only later

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
+from services.common.catalogue import policy as names
+from services.common.meters import Meters
 from services.policy.budgets import PRIORITY
 from services.policy.decision import Decision
 
-_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
 
 class PolicyMetrics:
-    """One registry, injected."""
+    """One registry, injected; what each of them shows is in ``catalogue.policy``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        by_class = ["device_class"]
-        self.k = Gauge("sluice_policy_k", "Most candidates of one upload, as decided", by_class, registry=registry)
-        self.gamma = Gauge("sluice_policy_gamma", "Strictness of the gate, as decided", by_class, registry=registry)
-        self.gamma_max = Gauge("sluice_policy_gamma_max", "Risk limit on gamma", by_class, registry=registry)
-        self.infeasible = Gauge(
-            "sluice_policy_infeasible",
-            "1 for a budget that cannot be met together with those before it in the order of priority",
-            ["device_class", "budget"],
-            registry=registry,
-        )
-        self.decisions = Counter("sluice_policy_decisions", "Decisions by who chose", ["source"], registry=registry)
-        self.changes = Counter("sluice_policy_changes", "Decisions that changed a knob", by_class, registry=registry)
-        self.price = Gauge("sluice_policy_price", "Price of the pool's load in log goodput", registry=registry)
-        self.leading = Gauge("sluice_policy_leading", "1 while this process holds the lease", registry=registry)
-        self.version = Gauge("sluice_policy_version", "Version of the record last published", registry=registry)
-        self.age = Gauge("sluice_policy_input_age_seconds", "Age of the oldest input of a class", by_class, registry=registry)
-        self.collect = Histogram("sluice_policy_collect_seconds", "One collection", buckets=_SECONDS, registry=registry)
-        self.collect_failures = Counter(
-            "sluice_policy_collect_failures", "Collections that failed", ["cause"], registry=registry
-        )
+        meters = Meters(registry)
+        self.k = meters.gauge(names.K)
+        self.gamma = meters.gauge(names.GAMMA)
+        self.gamma_max = meters.gauge(names.GAMMA_MAX)
+        self.infeasible = meters.gauge(names.INFEASIBLE)
+        self.decisions = meters.counter(names.DECISIONS)
+        self.changes = meters.counter(names.CHANGES)
+        self.price = meters.gauge(names.PRICE)
+        self.leading = meters.gauge(names.LEADING)
+        self.version = meters.gauge(names.VERSION)
+        self.age = meters.gauge(names.INPUT_AGE)
+        self.collect = meters.histogram(names.COLLECT)
+        self.collect_failures = meters.counter(names.COLLECT_FAILURES)
 
     def decided(self, decision: Decision) -> None:
         name = decision.device_class

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.common.catalogue import edge, shared, verifier
+
 # Of edges. Those marked (*) are counted by score: label ``score`` is the upper end of the bin.
-TOKENS = "sluice_tokens_total"
-ROUNDS = "sluice_rounds_total"
-SESSIONS = "sluice_sessions"
-DRAFT_SECONDS = "sluice_draft_step_seconds"
-ROUND_TRIP = "sluice_round_trip_seconds"
-ROUND_QUEUE = "sluice_round_queue_seconds"
-ROUND_VERIFY = "sluice_round_verify_seconds"
-GATE_SCORE = "sluice_gate_score"
-AUDITED = "sluice_audited_score_tokens_total"  # (*)
-AUDIT = "sluice_audit_rejection_total"  # (*)
-JUDGED = "sluice_judged_score_tokens_total"  # (*)
-REFUSED = "sluice_refused_score_tokens_total"  # (*)
-GAMMA_BOUND = "sluice_gamma_bound"
-ENERGY = "sluice_energy_joules_total"  # of edges and verifiers, by component
+TOKENS = edge.TOKENS.series
+ROUNDS = edge.ROUNDS.series
+SESSIONS = edge.SESSIONS.series
+DRAFT_SECONDS = edge.DRAFT_STEP.series
+ROUND_TRIP = edge.ROUND_TRIP.series
+ROUND_QUEUE = edge.ROUND_QUEUE.series
+ROUND_VERIFY = edge.ROUND_VERIFY.series
+GATE_SCORE = edge.GATE_SCORE.series
+AUDITED = edge.AUDITED_SCORE.series  # (*)
+AUDIT = edge.AUDIT_REJECTION.series  # (*)
+JUDGED = edge.JUDGED_SCORE.series  # (*)
+REFUSED = edge.REFUSED_SCORE.series  # (*)
+GAMMA_BOUND = edge.GAMMA_BOUND.series
+ENERGY = shared.ENERGY.series  # of edges and verifiers, by component
 # Of verifiers
-BUSY = "sluice_engine_busy_seconds_total"
-PARTITIONS = "sluice_partitions"
+BUSY = verifier.ENGINE_BUSY.series
+PARTITIONS = verifier.PARTITIONS.series
 
 NAMES = (
     *(TOKENS, ROUNDS, SESSIONS, DRAFT_SECONDS, ROUND_TRIP, ROUND_QUEUE, ROUND_VERIFY, GATE_SCORE, AUDITED, AUDIT, JUDGED),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from services.common.policy_reader import PolicyReader
 from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.common.tracing import Tracer, tracer
 from services.verifier.budget import Budgets, Rate
 from services.verifier.dead_letter import DeadLetters
 from services.verifier.energy import PassEnergy
@@ -63,6 +66,7 @@ async def run(settings: VerifierSettings) -> None:
     log = structlog.get_logger()
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     stop = stop_event()
+    tracing = tracer(settings.otlp_endpoint, "verifier", f"{socket.gethostname()}-{os.getpid()}")
     telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
     telemetry.conditions.update(model=False, serving=True)
     try:
@@ -79,9 +83,10 @@ async def run(settings: VerifierSettings) -> None:
             telemetry.conditions["model"] = True
             yield_to_event_loop(settings.engine_niceness)
             log.info("target loaded", **ready.description)
-            await _serve(settings, telemetry, thread, ready, slots, stop)
+            await _serve(settings, telemetry, thread, ready, slots, stop, tracing)
     finally:
         thread.close()
+        await asyncio.to_thread(tracing.close)
         await telemetry.close()
     log.info("stopped")
 
@@ -105,7 +110,13 @@ async def _load(thread: EngineThread, settings: VerifierSettings, slots: SlotTab
 
 
 async def _serve(
-    settings: VerifierSettings, telemetry: Telemetry, thread: EngineThread, ready: Ready, slots: SlotTable, stop: asyncio.Event
+    settings: VerifierSettings,
+    telemetry: Telemetry,
+    thread: EngineThread,
+    ready: Ready,
+    slots: SlotTable,
+    stop: asyncio.Event,
+    tracing: Tracer,
 ) -> None:
     client = connect(
         settings.redis_link, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
@@ -113,7 +124,7 @@ async def _serve(
     metrics = VerifierMetrics(telemetry.registry)
     energy = await asyncio.to_thread(_energy, settings, ready.device, telemetry)
     store = ContextStore(client, _lifetimes(settings))
-    parts = _assemble(settings, telemetry, metrics, thread, ready, slots, store, energy)
+    parts = _assemble(settings, telemetry, metrics, thread, ready, slots, store, tracing, energy)
     telemetry.conditions.update(redis=False, kafka=False)
     telemetry.start_lag_probe()
     helpers = [
@@ -153,6 +164,7 @@ def _assemble(
     ready: Ready,
     slots: SlotTable,
     store: ContextStore,
+    tracing: Tracer,
     energy: PassEnergy | None,
 ) -> _Parts:
     limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens, settings.slots)
@@ -170,6 +182,7 @@ def _assemble(
         remembered=4 * settings.slots,
         context_bytes=settings.context_bytes,
         policy=policy,
+        tracer=tracing,
     )
     sessions = Sessions(handler, dead_letters)
     links = (Link("kafka", telemetry), redis)

@@ -13,6 +13,7 @@ from services.common.codec import CodecError
 from services.common.messages import Cancel, CandidateBatch, Open, Status
 from services.common.policy_reader import PolicyReader
 from services.common.speculative import SpanToken
+from services.common.tracing import Tracer, Untraced
 from services.verifier import context as rules
 from services.verifier.budget import Budgets
 from services.verifier.context import Context, Refusal, Target
@@ -43,6 +44,7 @@ class RoundHandler:
         remembered: int,
         context_bytes: int,
         policy: PolicyReader | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._target = target
         self._store = store
@@ -53,6 +55,7 @@ class RoundHandler:
         self._remembered = remembered
         self._context_bytes = context_bytes
         self._policy = policy
+        self._tracer = tracer or Untraced()
         self._contexts: OrderedDict[bytes, Context] = OrderedDict()
         self._paid: OrderedDict[bytes, None] = OrderedDict()  # sessions whose base was charged when they were opened
 
@@ -173,9 +176,7 @@ class RoundHandler:
         after = context.after([t.d for t in span[: judged.kept]], judged.token)
         queue = max(0.0, answer.started - arrival.appended)
         policy = None if self._policy is None else self._policy.of(opened.device_class)
-        verdict = rules.verdict(
-            message, judged, after, queue=queue, verify=answer.seconds, policy=policy, spent=answer.spent
-        )
+        verdict = rules.verdict(message, judged, after, queue=queue, verify=answer.seconds, policy=policy, spent=answer.spent)
         worker, origin = arrival.identity.worker, arrival.origin
         before = await self._replies.insist(
             lambda: self._store.settle(worker, verdict, context.digest, after, origin, arrival.schema)
@@ -183,6 +184,7 @@ class RoundHandler:
         if before is None:
             self._remember(arrival.session, after)
             self._count(span, answer, queue)
+            self._trace(opened.traceparent, arrival, message, answer)
             return None
         return await self._lost(arrival, message, context, span, before)
 
@@ -247,13 +249,23 @@ class RoundHandler:
 
     def _count(self, span: list[SpanToken], answer: Answer, queue: float) -> None:
         metrics, judged = self._metrics, answer.judged
-        metrics.rounds.labels(Status.OK.value).inc()
+        metrics.verdicts.labels(Status.OK.value).inc()
         metrics.queue.observe(queue)
         skipped = sum(t.x is None for t in span[: judged.kept])
         metrics.tokens.labels("skipped").inc(skipped)
         metrics.tokens.labels("accepted").inc(judged.kept - skipped)
         if judged.token is not None:
             metrics.tokens.labels("corrected" if judged.corrected else "bonus").inc()
+
+    def _trace(self, parent: str, arrival: Arrival, message: CandidateBatch, answer: Answer) -> None:
+        session = message.session.hex()
+        about: dict[str, str | int] = {
+            "sluice.session": session,
+            "sluice.round": message.round,
+            "sluice.attempt": message.attempt,
+        }
+        self._tracer.span("queue", parent, min(arrival.appended, answer.started), answer.started, about)
+        self._tracer.span("verify", parent, answer.started, answer.started + answer.seconds, about)
 
 
 def _set_aside(refused: Refusal) -> str | None:

@@ -176,6 +176,8 @@ class Intake:
         scale = 0.5 if paused else 1.0
         queued = offsets.unfinished
         self._metrics.queued.set(queued)
+        oldest = offsets.oldest
+        self._metrics.oldest_age.set(0.0 if oldest is None else max(0.0, time.time() - oldest))
         room = int(settings.max_queued * scale) - queued
         if self._draining or room <= 0 or offsets.unfinished_bytes >= settings.max_queued_bytes * scale:
             return 0
@@ -190,14 +192,15 @@ class Intake:
 
     def _take(self, record: ConsumerRecord) -> None:
         value = record.value or b""
-        ticket = self._offsets.deliver(record.partition, record.offset, len(value))
+        appended = self._appended(record)
+        ticket = self._offsets.deliver(record.partition, record.offset, len(value), appended)
         letter = Letter(record.key, value, record.partition, record.offset)
         try:
             admitted = admit(self._keyring, record.headers, record.key, letter.value)
         except MessageError as error:
             self._sessions.set_aside(letter, ticket, str(error))
             return
-        arrival = Arrival(admitted.message, admitted.identity, letter, ticket, self._appended(record), admitted.schema)
+        arrival = Arrival(admitted.message, admitted.identity, letter, ticket, appended, admitted.schema)
         self._sessions.push(arrival)
 
     def _appended(self, record: ConsumerRecord) -> float:
@@ -232,7 +235,10 @@ class Intake:
                 async with asyncio.timeout(PROBE_SECONDS):
                     if not partitions:
                         raise LostConsumerError("the topic has gone")
-                    await consumer.end_offsets([TopicPartition(CANDIDATES_TOPIC, min(partitions))])
+                    own = consumer.assignment()
+                    ends = await consumer.end_offsets(own or [TopicPartition(CANDIDATES_TOPIC, min(partitions))])
+                    unread = [ends[tp] - await consumer.position(tp) for tp in own & consumer.assignment()]
+                    self._metrics.lag.set(sum(max(0, n) for n in unread))
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._complain(error)
             else:

@@ -29,6 +29,7 @@ class Ledger:
     done: set[int] = field(default_factory=set)
     last: int = -1
     sizes: dict[int, int] = field(default_factory=dict)  # bytes of the messages that are not finished
+    appended: dict[int, float] = field(default_factory=dict)  # when the broker took them, in seconds of the epoch
     running: set[int] = field(default_factory=set)
     closed: bool = False
     until: int = -1  # of a closed one: up to this offset work may still start, to close gaps
@@ -42,9 +43,9 @@ class Offsets:
     def __init__(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
 
-    def deliver(self, partition: int, offset: int, size: int = 0) -> Ticket:
-        """A message of ``size`` bytes has been read. Going back in a partition means that it was assigned anew: a new ledger
-        begins."""
+    def deliver(self, partition: int, offset: int, size: int = 0, appended: float = 0.0) -> Ticket:
+        """A message of ``size`` bytes, which the broker took at ``appended`` (seconds of the epoch), has been read. Going back
+        in a partition means that it was assigned anew: a new ledger begins."""
         ledger = self._ledgers.get(partition)
         if ledger is None or offset <= ledger.last:
             if ledger is not None:
@@ -53,6 +54,7 @@ class Offsets:
         ledger.last = offset
         ledger.delivered.append(offset)
         ledger.sizes[offset] = size
+        ledger.appended[offset] = appended
         return Ticket(ledger, offset)
 
     @staticmethod
@@ -78,6 +80,7 @@ class Offsets:
         while ledger.delivered and ledger.delivered[0] in ledger.done:
             offset = ledger.delivered.popleft()
             ledger.done.discard(offset)
+            del ledger.appended[offset]
             ledger.next_offset = offset + 1
 
     def close(self, partitions: Collection[int], until: Mapping[int, int] | None = None) -> None:
@@ -124,6 +127,11 @@ class Offsets:
     def unfinished(self) -> int:
         """Messages read and not finished, over all partitions."""
         return sum(len(ledger.delivered) - len(ledger.done) for ledger in self._ledgers.values())
+
+    @property
+    def oldest(self) -> float | None:
+        """When the broker took the oldest message that is not finished; None where all are."""
+        return min((led.appended[led.delivered[0]] for led in self._ledgers.values() if led.delivered), default=None)
 
     @property
     def queued(self) -> int:

@@ -26,7 +26,7 @@ class Replies:
 
     async def refuse(self, arrival: Arrival, message: CandidateBatch, status: Status, reason: str) -> None:
         """A verdict that is not ``ok``: delivered, not stored."""
-        self._metrics.rounds.labels(status.value).inc()
+        self._metrics.verdicts.labels(status.value).inc()
         verdict = rules.refusal(message, status, reason)
         await self.insist(lambda: self._store.send(arrival.identity.worker, verdict, arrival.schema))
 

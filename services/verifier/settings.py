@@ -15,9 +15,10 @@ from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
+from services.common.tracing import TracedSettings
 
 
-class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings):
+class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings):
     """Built in ``__main__`` and passed down. Contradictory values are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_VERIFIER_", extra="ignore")

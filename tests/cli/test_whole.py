@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from services.cli.client import ApiClient
+from services.common.catalogue import Service
+from tests.metrics.exposition import complaints
 
 SLUICE = [sys.executable, "-m", "services.cli"]
 KEYS = {
@@ -83,6 +85,7 @@ def test_up_survives_a_killed_verifier_and_its_own_kill_leaves_nothing(scratch: 
             place = json.loads(line)
             client = ApiClient(place["url"])
             assert _judged(client) > 0
+            assert complaints(client.metrics(), Service.EDGE) == []
             _children(up.pid, "services.verifier")[0].kill()
             _wait_until(lambda: "starting it again" in Path(said.name).read_text(), 30)
             _wait_until(lambda: _judged(client) > 0, 120)

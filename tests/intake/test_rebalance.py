@@ -110,7 +110,7 @@ async def test_an_engine_busier_than_the_drain_budget_does_not_hold_the_group(po
         assert seen == {o.session for o in openings}
         await asyncio.to_thread(eventually, lambda: pool.committed() == pool.ends(), 30.0, every=0.3)
     assert '"given_up": 0' not in slow.log.read_text()
-    assert quick.metric("sluice_rounds_total") + slow.metric("sluice_rounds_total") == 8  # each has one verdict
+    assert quick.metric("sluice_verdicts_total") + slow.metric("sluice_verdicts_total") == 8  # each has one verdict
     for member in (slow, quick):
         assert await asyncio.to_thread(member.stop) == 0
 

@@ -111,7 +111,7 @@ async def test_a_killed_verifier_loses_nothing(broker: Broker, redis_url: str, l
                 await device.publish(opening)
                 await device.publish(device.batch(opening.session, base, []))
             assert {v.token for v in await device.verdicts(8)} == {truth[0]}
-            assert first.metric("sluice_rounds_total") + second.metric("sluice_rounds_total") == 8
+            assert first.metric("sluice_verdicts_total") + second.metric("sluice_verdicts_total") == 8
             first.kill()
             for opening in openings:
                 await device.publish(device.batch(opening.session, [*base, truth[0]], [], round_=1))

