@@ -18,6 +18,9 @@ from services.common.kafka import KafkaLink
 from services.common.messages import CandidateBatch, Open, Status, Verdict
 from services.common.redis_client import RedisLink, connect
 from services.edge_worker.kafka_client import KafkaRedisClient
+from services.policy import publisher as publishing
+from services.policy.decision import Decision, Source
+from services.policy.publisher import Publisher, Times
 from tests import identities
 from tests.secure_redis.debian import Unavailable, redis_server
 from tests.secure_redis.server import SecureRedis, running
@@ -108,6 +111,36 @@ async def test_an_edge_reads_its_own_replies_and_nothing_else(secure_redis: Secu
             lambda: redis.eval("return 1", 0),
             lambda: redis.keys("*"),
             lambda: redis.config_get("*"),
+        )
+        for attempt in forbidden:
+            with pytest.raises(NoPermissionError):
+                await attempt()
+    finally:
+        await redis.aclose()
+
+
+async def test_the_policy_writes_its_own_keys_and_nothing_else(secure_redis: SecureRedis) -> None:
+    link = RedisLink(secure_redis.url, "policy", SecretStr("POLICY-PASSWORD"), str(secure_redis.ca_file))
+    redis = connect(link, connections=2, timeout_seconds=4.0)
+    decided = {"default": Decision("default", 2, 0.5, "a test", Source.CONTROL, 1.0)}
+    try:
+        publisher = Publisher(redis, "one", Times())
+        assert await publisher.lead()
+        assert await publisher.publish(decided, [{"at": 0}])
+        await publishing.override(redis, "default", 1, 0.5, 5.0)
+        assert set(await publishing.overrides(redis)) == {"default"}
+        await publishing.override(redis, "default", 1, 0.5, 0.0)
+        assert len(await publishing.history(redis, 5)) == 1
+        edge = connect(edge_link(secure_redis), connections=1, timeout_seconds=4.0)
+        record = await publishing.current(edge)
+        await edge.aclose()
+        assert record is not None
+        assert record.classes["default"].k == 2
+        await publisher.release()
+        forbidden: tuple[Callable[[], Any], ...] = (
+            lambda: redis.get(keys.replies(WORKER)),
+            lambda: redis.set(keys.verdict(WORKER, bytes(16), 0), "x"),
+            lambda: redis.keys("*"),
         )
         for attempt in forbidden:
             with pytest.raises(NoPermissionError):
