@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.policy.budgets import Budgets
+from services.simulate.fleet import Conditions, DeviceClass, PoolSpec
 from services.simulate.profile import Profile
-from services.simulate.world import Conditions, DeviceClass, PoolSpec
 
 WARM_SECONDS = 90.0
 EVENT = 150.0

@@ -12,7 +12,8 @@ import numpy as np
 
 from services.common.rng import Floats
 from services.policy.inputs import ClassInputs, Inputs, Reading, Scores
-from services.simulate.world import RTT_EDGES, Conditions, Counters, World
+from services.simulate.fleet import Conditions
+from services.simulate.world import RTT_EDGES, Counters, World
 
 
 @dataclass

@@ -11,11 +11,12 @@ from services.edge_worker.metrics import EdgeMetrics
 from services.edge_worker.span import Drafted, Limits, cut
 from services.simulate import profile as profiles
 from services.simulate import run as running
+from services.simulate.fleet import Conditions, DeviceClass, PoolSpec
 from services.simulate.profile import Profile, ProfileError
 from services.simulate.rounds import Cut, Scorer, Stream, end_of, rounds
 from services.simulate.scenarios import scenarios
 from services.simulate.sensors import Sensors, quantile
-from services.simulate.world import RTT_EDGES, Conditions, DeviceClass, PoolSpec, World
+from services.simulate.world import RTT_EDGES, World
 
 PROFILE = profiles.load()
 SPARSE = Sparse.cut(np.arange(2), np.array([0.5, 0.5]), 2)
