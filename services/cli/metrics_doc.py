@@ -16,6 +16,17 @@ worker also at its API's port. A counter's samples end in `_total`, those of a h
 Counters only grow, and ratios are left to queries: goodput is `sum(rate(sluice_good_tokens_total[1m]))`. The number of series
 is bounded: a label has the values that stand here, or as many as an operator names. This page is made from
 `services/common/catalogue` by `make docs`.
+
+Recording and alert rules are in `infra/prometheus`; [runbook.md](runbook.md) says what to do about each alert.
+"""
+_TAIL = """## Traces
+
+With `SLUICE_EDGE_OTLP_ENDPOINT` and `SLUICE_VERIFIER_OTLP_ENDPOINT` set, OpenTelemetry traces go there by OTLP over HTTP (extra
+`otlp`). An answer is a span `answer`; under it each round has `draft`, `uplink` and `downlink` from the edge worker and `queue`
+and `verify` from the verifier, which learns the parent from the session's opening. Attributes: `sluice.session`,
+`sluice.round`, `sluice.attempt` and counts of tokens; never text or token ids. `SLUICE_EDGE_TRACE_SHARE` is the share of
+answers that are traced. Times are those of each machine's own clock. While the collector is away, spans are
+dropped and answers go on.
 """
 _TITLES = {Service.EDGE: "Edge worker", Service.VERIFIER: "Verifier", Service.POLICY: "Policy"}
 
@@ -25,7 +36,7 @@ def page() -> str:
     parts = [_HEAD, _table("Every service", [m for m in ALL if m.owners == everybody])]
     for service, title in _TITLES.items():
         parts.append(_table(title, [m for m in ALL if service in m.owners and m.owners != everybody]))
-    return "\n".join(parts)
+    return "\n".join([*parts, _TAIL])
 
 
 def _table(title: str, metrics: list[Metric]) -> str:
