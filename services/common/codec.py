@@ -18,7 +18,7 @@ from services.common.speculative import TOTAL, SpanToken, Sparse
 DIGEST_BYTES = 8
 _SKIPPED, _GREEDY, _SPARSE = 0, 1, 2  # tags; a tag of _SPARSE + n means n + 1 entries
 MAX_ENTRIES = 1024
-MAX_SPAN_TOKENS = 4096
+MAX_SPAN_TOKENS = 128  # of one upload: no edge sends more, each verifier takes as many
 _MORE_BYTES = 4  # of a varint, before its last one
 _CUT_OFF = "a number is cut off or too long"
 

@@ -21,7 +21,7 @@ from services.edge_worker.answer import AnswerRequest
 from services.edge_worker.draft import Drafter, Step, StepRequest
 from services.edge_worker.gate import AnswerLevel, Gate, Stage
 from services.edge_worker.signals import Importance
-from services.edge_worker.span import Drafted, Limits, cut
+from services.edge_worker.span import Drafted, Limits, cut, due
 from services.edge_worker.transcript import Transcript
 
 
@@ -79,8 +79,8 @@ class Drafting:
         step = await self._drafter.step(asked)
         if self._importance is Importance.RECEIVED and text.pending:
             text.revise(self._decided(text.pending[-1], step.importance))
-            if cut(text.own_pending(), self._limits, ended=False) is not None:
-                asked = replace(asked, start=len(text), tokens=(), round=text.round + 1)
+            if uploads := due(text.own_pending(), self._limits):
+                asked = replace(asked, start=len(text), tokens=(), round=text.round + uploads)
                 step = await self._drafter.step(asked)
         asked_before = self.asks
         text.drafted(self._gated(step, asked.round))

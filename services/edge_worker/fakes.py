@@ -132,7 +132,10 @@ class LoopbackClient:
         message, base = self._opened[batch.session]
         if codec.base_digest(base) != batch.base_digest:
             return Verdict(**about, status=Status.STALE_BASE)
-        span = batch.tokens()
+        try:
+            span = batch.tokens()
+        except codec.CodecError as error:
+            return Verdict(**about, status=Status.INVALID, reason=str(error))
         prefixes = [[*base, *(t.d for t in span[:j])] for j in range(len(span) + batch.want_bonus)]
         self.laws = [self._law(prefix).astype(np.float32) for prefix in prefixes]
         judged = judge(span, self.laws, seed=message.seed, start=len(base), round_=batch.round, want_bonus=batch.want_bonus)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
 from services.common.messages import Mode, Status, Verdict
@@ -20,7 +20,7 @@ from services.edge_worker.breaker import Permit
 from services.edge_worker.drafting import Drafting
 from services.edge_worker.energy import verified
 from services.edge_worker.sender import Sender
-from services.edge_worker.span import Limits, cut
+from services.edge_worker.span import Drafted, Limits, asks, cut
 from services.edge_worker.transcript import Flight, Transcript
 from services.edge_worker.verifier_client import Lost, without_verdict
 from services.edge_worker.worker import Observer, Worker
@@ -160,8 +160,8 @@ class Session:
         if n is None:
             return self._keep_local(len(text.pending)) if ended or self._drafting.local_stretch else []
         self._permit = self.worker.breaker.admit(now)
-        if self._permit is None and not self._must_be_verified():
-            self._degrade(f"breaker open after {self.worker.breaker.cause}")
+        if self._permit is None and not self._must_be_verified(text.pending[:n]):
+            self._degrade(f"breaker open after {self.worker.breaker.cause}", text.pending[:n])
             self._sender.opened = False  # the verifier's base stays behind: a later round sends all ids
             return self._keep_local(n)
         self._sender.submit(text.send(n, now=now), text.base, self.stats.policy_version)
@@ -189,8 +189,8 @@ class Session:
         self._audits.left(self._text.pending[:n])
         return self._text.keep_local(n)
 
-    def _must_be_verified(self) -> bool:
-        return self.request.on_outage is not OnOutage.DEGRADE
+    def _must_be_verified(self, span: Sequence[Drafted]) -> bool:
+        return self.request.on_outage is not OnOutage.DEGRADE and asks(span)
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class Session:
             self._sender.submit(flight, self._text.base)
             return []
         cause = verdict.status.value
-        if self._must_be_verified():
+        if self._must_be_verified(flight.span):
             raise OutageError(f"the verifier refused a round: {verdict.reason or cause}")
         self._failed(cause)
         return self._give_up(cause)
@@ -257,7 +257,7 @@ class Session:
         """No verdict in time: degrade, or wait for a verifier, or fail, as the answer was asked to."""
         now = self.worker.clock()
         self._failed(cause)
-        if not self._must_be_verified():
+        if not self._must_be_verified(flight.span):
             return self._give_up(cause)
         waited = now - flight.first_sent_at
         if self.request.on_outage is OnOutage.ERROR or waited >= self.worker.wait_seconds or flight.attempt >= 255:
@@ -284,11 +284,13 @@ class Session:
         self.stats.lost_rounds += 1
         self.stats.causes[cause] = self.stats.causes.get(cause, 0) + 1
         self._sender.opened = False  # the verifier's base may have moved on without us: the next round sends all ids again
-        self._degrade(cause)
         if self._text.flight is not None:
+            self._degrade(cause, self._text.flight.span)
             self._audits.left(self._text.flight.span)
         return self._text.give_up()
 
-    def _degrade(self, cause: str) -> None:
-        self.stats.lossless = False
-        self.stats.degraded_reason = self.stats.degraded_reason or cause
+    def _degrade(self, cause: str, span: Sequence[Drafted]) -> None:
+        """``span`` stays without a verdict; of skipped tokens alone none was promised."""
+        if asks(span):
+            self.stats.lossless = False
+            self.stats.degraded_reason = self.stats.degraded_reason or cause

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.codec import MAX_SPAN_TOKENS
 from services.common.credentials import Credential
 from services.common.energy.settings import EnergySettings
 from services.common.kafka import KafkaSettings
@@ -107,7 +108,13 @@ class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings)
     x_entries: int = Field(
         default=32, ge=2, le=1024, description="entries of the draft distribution that is sampled from and sent"
     )
-    span_tokens: int = Field(default=48, ge=1, le=1024, description="most tokens of one upload")
+    span_tokens: int = Field(
+        default=48,
+        ge=1,
+        le=MAX_SPAN_TOKENS,
+        description="tokens since the last verdict at which an upload goes out, once there is a candidate; of a longer run of "
+        f"skipped tokens before it {MAX_SPAN_TOKENS} at a time go ahead",
+    )
     wait_tokens: int = Field(
         default=12, ge=1, description="tokens drafted after the first candidate before the upload goes out"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from services.common.messages import Verdict
 from services.edge_worker.answer import Decision, TokenOut
-from services.edge_worker.span import Drafted
+from services.edge_worker.span import Drafted, asks
 
 
 @dataclass
@@ -129,9 +129,10 @@ class Transcript:
         return out
 
     def send(self, n: int, *, now: float) -> Flight:
-        """The first ``n`` pending tokens become the span in flight. A bonus is wanted wherever the answer can go on."""
+        """The first ``n`` pending tokens become the span in flight. A bonus is wanted wherever the answer can go on behind a
+        candidate: what follows a span without one has been drafted, and shown."""
         span, self.pending = self.pending[:n], self.pending[n:]
-        want_bonus = not (span and self._closes(len(self.base) + n, span[-1].d))
+        want_bonus = asks(span) and not self._closes(len(self.base) + n, span[-1].d)
         shown, self._shown = min(self._shown, n), max(0, self._shown - n)
         began, seconds = self._untime()
         self.flight = Flight(self.round, span, want_bonus, False, now, now, shown, draft_from=began, draft_seconds=seconds)

@@ -56,7 +56,7 @@ class Target:
     tokenizer_hash: str
     vocabulary: int
     capacity_tokens: int
-    max_span_tokens: int
+    max_span_tokens: int = codec.MAX_SPAN_TOKENS
 
 
 def read_open(message: Open, target: Target, context_bytes: int) -> tuple[list[int], Refusal | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from services.common.codec import MAX_SPAN_TOKENS
 from services.common.lm import loading
 from services.common.lm.engine import CausalEngine
 from services.common.lm.errors import ModelError
@@ -86,7 +87,7 @@ def load(settings: VerifierSettings, slots: SlotTable) -> tuple[TargetEngine, Lo
             f"SLUICE_VERIFIER_CAPACITY_TOKENS is {capacity}, but {settings.model} takes {loaded.context_tokens} tokens"
         )
     # A padded pass may write garbage behind a row's own tokens: as far as the longest row of the pass reaches.
-    slack = settings.prefill_chunk_tokens + settings.max_span_tokens
+    slack = settings.prefill_chunk_tokens + MAX_SPAN_TOKENS
     causal = CausalEngine(loaded.model, slots=settings.slots, capacity_tokens=capacity + slack)
     engine = TargetEngine(causal, slots, vocabulary=loaded.vocabulary)
     engine.prefill([Chunk(b"warm-up", [0])])

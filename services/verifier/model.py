@@ -34,7 +34,7 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
     from services.verifier import engine
 
     causal, loaded = engine.load(settings, slots)
-    target = Target(loaded.tokenizer_hash, loaded.vocabulary, settings.capacity_tokens, settings.max_span_tokens)
+    target = Target(loaded.tokenizer_hash, loaded.vocabulary, settings.capacity_tokens)
     description: dict[str, object] = {
         "model": settings.model,
         "revision": loaded.revision,
@@ -63,5 +63,5 @@ def _synthetic(settings: VerifierSettings, slots: SlotTable) -> Ready:
         )
     except OSError as error:
         raise ConfigError(f"SLUICE_VERIFIER_SYNTHETIC_TRACE: {error.strerror}: {settings.synthetic_trace}") from error
-    target = Target(synthetic.TOKENIZER_HASH, synthetic.VOCABULARY, settings.capacity_tokens, settings.max_span_tokens)
+    target = Target(synthetic.TOKENIZER_HASH, synthetic.VOCABULARY, settings.capacity_tokens)
     return Ready(engine, target, {"model": settings.model, "slots": settings.slots})

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.codec import MAX_SPAN_TOKENS
 from services.common.credentials import parse_masters, parse_revoked
 from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
 from services.common.energy.settings import EnergySettings
@@ -57,7 +58,9 @@ class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSetti
     # Its cache
     slots: int = Field(default=8, ge=1, le=4096, description="sessions held in the cache; more: fewer rebuilds, more memory")
     capacity_tokens: int = Field(
-        default=2048, ge=16, description="prompt, answer and span of one session, in tokens; bounds the memory of a slot"
+        default=2048,
+        gt=MAX_SPAN_TOKENS,
+        description="prompt, answer and span of one session, in tokens; bounds the memory of a slot",
     )
 
     # Batches
@@ -68,7 +71,6 @@ class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSetti
     prefill_chunk_tokens: int = Field(
         default=128, ge=1, description="prefix tokens of one session in one pass; smaller: a long prompt delays others less"
     )
-    max_span_tokens: int = Field(default=128, ge=1, le=4096, description="tokens in one span; longer ones are refused")
 
     # Kafka
     group_id: str = Field(default=VERIFIER_GROUP, min_length=1, description="consumer group; verifiers of one pool share it")
@@ -161,8 +163,6 @@ class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSetti
     def _consistent(self) -> Self:
         if self.max_batch_sessions > self.slots:
             raise ValueError(f"MAX_BATCH_SESSIONS ({self.max_batch_sessions}) exceeds SLOTS ({self.slots}): each needs a slot")
-        if self.max_span_tokens >= self.capacity_tokens:
-            raise ValueError("MAX_SPAN_TOKENS must be below CAPACITY_TOKENS: a span shares the slot with its prompt")
         if self.heartbeat_ms * 3 > self.session_timeout_ms:
             raise ValueError("HEARTBEAT_MS above a third of SESSION_TIMEOUT_MS: one late heartbeat would lose the partitions")
         for scope in ("worker", "tenant"):

@@ -29,7 +29,6 @@ class VerifierProcess:
             "SLOTS": "4",
             "MAX_BATCH_SESSIONS": "4",
             "CAPACITY_TOKENS": "256",
-            "MAX_SPAN_TOKENS": "32",
             "PREFILL_CHUNK_TOKENS": "32",
         } | knobs
         environment = dict(os.environ) | {f"SLUICE_VERIFIER_{name}": value for name, value in values.items()}

@@ -70,6 +70,7 @@ class Verifier:
         tenant: Rate = UNLIMITED,
         slots: int = 4,
         context_bytes: int = 4096,
+        target: Target = TARGET,
         tracer: Tracer | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
@@ -81,7 +82,7 @@ class Verifier:
         self.pump = Pump(self._thread, engine, Scheduler(Limits(4, 256, 64, slots)), self.slots, self.metrics)
         replies = Replies(self.store, Link("redis", Telemetry()), self.metrics)
         self.handler = RoundHandler(
-            TARGET,
+            target,
             self.store,
             replies,
             self.pump,

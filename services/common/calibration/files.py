@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from services.common.calibration.answer_level import AnswerRule
 from services.common.calibration.predictor import Predictor
+from services.common.codec import MAX_SPAN_TOKENS
 from services.common.sampling import Sampling
 
 NO_GUARANTEE = "none"
@@ -45,7 +46,7 @@ class Policy(_Part):
     signal: str
     importance: str = "none"
     k: int = Field(ge=1)
-    span_tokens: int = Field(ge=1)
+    span_tokens: int = Field(ge=1, le=MAX_SPAN_TOKENS)
     wait_tokens: int = Field(ge=1)
     risk: float = Field(gt=0, le=1)
     x_entries: int = Field(ge=2)
