@@ -228,9 +228,8 @@ class Controller:
         return tuple(sorted(lasting, key=PRIORITY.index))
 
     def _risky(self, chosen: Chosen, here: tuple[int, int]) -> bool:
-        """Whether the setting in force does more damage than it may. Half of the margin is left for noise."""
-        budgets = self.plan.budgets
-        return float(chosen.predicted.damage[here]) > budgets.damage * (1.0 - budgets.margin / 2)
+        """Whether the setting in force does more damage than it may: what lies between that and the aim is for noise."""
+        return float(chosen.predicted.damage[here]) > self.plan.budgets.damage
 
     def _energy_broken(self, chosen: Chosen, here: tuple[int, int]) -> bool:
         joules, budget = chosen.predicted.joules_per_token, self.plan.budgets.joules_per_token

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-OFTEN = 1e-9
+SAME = 1e-9
+MOST_PATIENCE = 8.0
 
 
 @dataclass
@@ -51,14 +52,15 @@ class Knobs:
     changed_at: float = -math.inf
     turned_at: float = -math.inf
     direction: int = 0  # of gamma's last change
+    patience: float = 1.0  # times the turn's wait: doubled each time that a rise had to be taken back at once
 
     def move(self, k: int, gamma: float, now: float, calm: Calm, *, gain: float, urgent: bool) -> str:
         """Take ``(k, gamma)`` if it is time; why not, otherwise (empty: changed, or already there)."""
-        if k == self.k and abs(gamma - self.gamma) < OFTEN:
+        if k == self.k and abs(gamma - self.gamma) < SAME:
             return ""
         gamma = min(gamma, max(self.gamma, 0.1) * calm.step)
-        direction = int(math.copysign(1, gamma - self.gamma)) if abs(gamma - self.gamma) >= OFTEN else 0
-        if now - self.changed_at < (calm.urgent_seconds if urgent else calm.dwell_seconds) - OFTEN:
+        direction = int(math.copysign(1, gamma - self.gamma)) if abs(gamma - self.gamma) >= SAME else 0
+        if now - self.changed_at < (calm.urgent_seconds if urgent else calm.dwell_seconds) - SAME:
             return "dwell"
         if not urgent:
             small = abs(gamma - self.gamma) <= calm.band * max(self.gamma, 0.1)
@@ -66,10 +68,20 @@ class Knobs:
                 return "not worth a change"
             if small and k == self.k:
                 return "within the band"
-            if direction and self.direction and direction != self.direction and now - self.turned_at < calm.turn_seconds:
+            if direction and self.direction and direction != self.direction and now - self.turned_at < self._wait(calm):
                 return "no turning back yet"
+        self._learn(direction, now, calm, urgent=urgent)
         self.put(k, gamma, now, direction)
         return ""
+
+    def _wait(self, calm: Calm) -> float:
+        return calm.turn_seconds * self.patience
+
+    def _learn(self, direction: int, now: float, calm: Calm, *, urgent: bool) -> None:
+        """A rise that a breach takes back within its wait was one too many; one that stood was not."""
+        if direction < 0 < self.direction:
+            soon = now - self.turned_at < calm.turn_seconds
+            self.patience = min(MOST_PATIENCE, 2.0 * self.patience) if urgent and soon else 1.0
 
     def put(self, k: int, gamma: float, now: float, direction: int = 0) -> None:
         """Whatever dwell and band say."""

@@ -132,6 +132,24 @@ def test_knobs_dwell_turn_and_step() -> None:
     assert knobs.move(3, 1.2, 60.0, calm, gain=0.001, urgent=False) == "not worth a change"
 
 
+def test_a_rise_that_had_to_be_taken_back_makes_patient() -> None:
+    calm = Calm(dwell_seconds=0.0, turn_seconds=60.0, urgent_seconds=0.0, band=0.0, gain=0.0)
+    knobs = Knobs(2, 1.0)
+    now, rises = 0.0, []
+    while now < 2000.0:
+        if knobs.move(2, 1.2, now, calm, gain=1.0, urgent=False) == "" and knobs.gamma == 1.2:
+            rises.append(now)
+            knobs.move(2, 1.0, now + 5.0, calm, gain=-1.0, urgent=True)
+        now += 10.0
+    waits = np.diff(rises)
+    assert waits[0] >= 60.0
+    assert waits[2] >= 4 * 60.0
+    assert waits.max() <= 8 * 60.0 + 20.0
+    assert knobs.move(2, 1.2, 3000.0, calm, gain=1.0, urgent=False) == ""
+    assert knobs.move(2, 1.0, 3600.0, calm, gain=1.0, urgent=False) == "", "it stood"
+    assert knobs.patience == 1.0
+
+
 def test_settings_in_force_are_weighted_with_their_time() -> None:
     past = InForce()
     past.add(0.0, 1, 0.5)
