@@ -122,10 +122,10 @@ async def _serve(
         settings.redis_link, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
     )
     metrics = VerifierMetrics(telemetry.registry)
+    telemetry.conditions.update(redis=False, kafka=False)  # before the first await: it is not ready until both answer
     energy = await asyncio.to_thread(_energy, settings, ready.device, telemetry)
     store = ContextStore(client, _lifetimes(settings))
     parts = _assemble(settings, telemetry, metrics, thread, ready, slots, store, tracing, energy)
-    telemetry.conditions.update(redis=False, kafka=False)
     telemetry.start_lag_probe()
     helpers = [
         asyncio.create_task(parts.pump.run()),

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 
 from services.common import kafka_check
 from services.common.embedded_kafka import PatientRoundRobin
@@ -19,6 +20,7 @@ from services.verifier.settings import VerifierSettings
 METADATA_MS = 15_000  # after so long new partitions are noticed
 REQUEST_MS = 40_000
 EXPLAIN_SECONDS = 5.0
+UNREAD_SECONDS = 2.0
 _MARGIN_SECONDS = 10.0  # a rebalance waits for the drain budget and this much more
 
 
@@ -68,6 +70,17 @@ async def put_away(consumer: AIOKafkaConsumer, seconds: float) -> BaseException 
         await asyncio.wait(tasks, timeout=1.0)
     await settled(consumer._client.close(), 1.0)
     return failure
+
+
+async def unread(consumer: AIOKafkaConsumer) -> int | None:
+    """Messages in its partitions that it has not read; None where that cannot be told now: they are moving, say."""
+    own = consumer.assignment()
+    try:
+        async with asyncio.timeout(UNREAD_SECONDS):
+            ends = await consumer.end_offsets(own) if own else {}
+            return sum([max(0, end - await consumer.position(tp)) for tp, end in ends.items()])
+    except (KafkaError, OSError, TimeoutError):
+        return None
 
 
 async def explain(settings: VerifierSettings, error: BaseException | None = None) -> str:

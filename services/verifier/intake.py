@@ -235,14 +235,13 @@ class Intake:
                 async with asyncio.timeout(PROBE_SECONDS):
                     if not partitions:
                         raise LostConsumerError("the topic has gone")
-                    own = consumer.assignment()
-                    ends = await consumer.end_offsets(own or [TopicPartition(CANDIDATES_TOPIC, min(partitions))])
-                    unread = [ends[tp] - await consumer.position(tp) for tp in own & consumer.assignment()]
-                    self._metrics.lag.set(sum(max(0, n) for n in unread))
+                    await consumer.end_offsets([TopicPartition(CANDIDATES_TOPIC, min(partitions))])
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._complain(error)
             else:
                 self._kafka.good()
+                if (lag := await clients.unread(consumer)) is not None:
+                    self._metrics.lag.set(lag)
 
     async def _complain(self, error: BaseException) -> None:
         """With the cause, which may be another one than at first: readiness tells it."""
