@@ -78,7 +78,8 @@ async def unread(consumer: AIOKafkaConsumer) -> int | None:
     try:
         async with asyncio.timeout(UNREAD_SECONDS):
             ends = await consumer.end_offsets(own) if own else {}
-            return sum([max(0, end - await consumer.position(tp)) for tp, end in ends.items()])
+            behind: list[int] = [max(0, end - await consumer.position(tp)) for tp, end in ends.items()]
+            return sum(behind)
     except (KafkaError, OSError, TimeoutError):
         return None
 
