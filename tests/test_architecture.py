@@ -17,7 +17,8 @@ MOST_LINES = 300
     "module",
     [
         "services.common.messages",
-        "services.policy",
+        "services.policy.app",
+        "services.simulate.report",
         "services.cli.main",
         "services.verifier.__main__",
         "services.edge_worker.settings",
