@@ -30,7 +30,7 @@ evaluate() {
     .venv/bin/sluice evaluate "${pair[@]}" --prompts $prompts/qwen-evaluation.jsonl --parallel 25 --max-tokens 80 \
         --calibration "$work/greedy.json" --alpha 0.06 --work "$work/evaluate" --methods "$methods" \
         --report "$out/qwen-evaluate.md" --crossover "$out/qwen-crossover.png" --json |
-        .venv/bin/python benchmarks/stamp.py "$out/qwen-evaluate-methods.json" benchmarks/qwen.sh DRAFT TARGET WORK evaluate
+        .venv/bin/python benchmarks/stamp.py "$out/qwen-evaluate.json" benchmarks/qwen.sh DRAFT TARGET WORK evaluate
 }
 
 for part in "${@:-sampled greedy evaluate}"; do
