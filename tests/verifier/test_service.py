@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.common import keys
 from services.common.catalogue import Service
-from services.common.codec import base_digest
+from services.common.codec import MAX_SPAN_TOKENS, base_digest
 from services.common.lm.loading import LoadedModel
 from services.common.messages import MAX_MESSAGE_BYTES, Status, Verdict, encode
 from services.common.speculative import SpanToken, Sparse
@@ -208,7 +208,7 @@ async def test_what_the_target_cannot_take_is_invalid(device: Device, loaded: Lo
     spans = {
         "span id": [SpanToken(beyond, 0.5)],
         "support id": [SpanToken(3, x.of(3), x)],
-        "span": [SpanToken(3, 0.5)] * 33,
+        "span": [SpanToken(3, 0.5)] * (MAX_SPAN_TOKENS + 1),
     }
     base = {"id": [*base, beyond], "context": base * 80}.get(case, base)
     opening = device.opening(base)
