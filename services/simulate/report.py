@@ -66,17 +66,17 @@ def simulate(profile: Profile, wanted: Sequence[Scenario], seed: int, *, compare
     return results
 
 
-def best_single(results: Sequence[Result]) -> tuple[Cell, float] | None:
-    """The one setting that meets all budgets in every compared scenario with the most goodput over all of them, and that
-    goodput (tokens a second, summed); ``None``: there is none."""
+def best_single(results: Sequence[Result]) -> tuple[Cell, float, list[str]] | None:
+    """The one setting with the most goodput over all compared scenarios, that goodput (tokens a second, summed), and the
+    scenarios in which it breaks a budget: there it has none. ``None``: nothing was compared."""
     compared = [r for r in results if r.found]
-    by_cell = [{(f.k, f.gamma): f.goodput for f in r.found if f.feasible} for r in compared]
-    shared = set.intersection(*(set(cells) for cells in by_cell)) if by_cell else set()
-    totals = {cell: sum(cells[cell] for cells in by_cell) for cell in shared}
-    if not totals:
+    cells = {(f.k, f.gamma) for r in compared for f in r.found if f.feasible}
+    by_scenario = {r.scenario.name: {(f.k, f.gamma): f.goodput for f in r.found if f.feasible} for r in compared}
+    if not cells:
         return None
+    totals = {cell: sum(good.get(cell, 0.0) for good in by_scenario.values()) for cell in sorted(cells)}
     cell = max(totals, key=lambda c: totals[c])
-    return cell, totals[cell]
+    return cell, totals[cell], [name for name, good in by_scenario.items() if cell not in good]
 
 
 def to_json(profile: Profile, seed: int, results: Sequence[Result]) -> dict[str, Any]:
@@ -86,7 +86,9 @@ def to_json(profile: Profile, seed: int, results: Sequence[Result]) -> dict[str,
     return {
         "scenarios": {r.scenario.name: r.to_json() for r in results},
         "sequence": {
-            "best_single": {"k": single[0][0], "gamma": single[0][1]} if single is not None else None,
+            "best_single": (
+                {"k": single[0][0], "gamma": single[0][1], "breaks_a_budget_in": single[2]} if single is not None else None
+            ),
             "goodput_relative_to_best_single": mine / single[1] if single is not None else None,
         },
         "profile": {"name": profile.name, "draft": profile.draft, "target": profile.target, "tokens": profile.tokens},
