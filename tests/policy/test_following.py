@@ -18,6 +18,7 @@ from services.common.redis_client import Client
 from services.edge_worker.answer import Follows
 from services.edge_worker.metrics import EdgeMetrics
 from tests.edge_worker.conftest import Rig
+from tests.wire.pool import Device, Verifier, greedy
 
 
 @dataclass
@@ -113,6 +114,30 @@ async def test_an_edge_keeps_its_own_bounds_and_a_request_its_own_knobs() -> Non
     plain = Rig()
     _, same = await plain.write(5, gamma=1.0, k=2, max_tokens=30)
     assert replace(fixed.stats, draft_seconds=0.0, wait_seconds=0.0) == replace(same.stats, draft_seconds=0.0, wait_seconds=0.0)
+
+
+async def test_a_verifier_puts_the_knobs_of_the_class_on_its_verdicts(redis: Client) -> None:
+    """Also after the record has run out: then there are none."""
+    clock = Clock()
+    reader = PolicyReader(clock)
+    classes = {"default": ClassKnobs(k=3, gamma=0.5), "phone": ClassKnobs(k=1, gamma=0.75)}
+    reader.take(PolicyRecord(version=6, ttl_ms=30_000, classes=classes))
+    span = greedy(9, 8)
+    async with Verifier(redis) as verifier:
+        verifier.handler._policy = reader
+        found = []
+        for device_class in ("phone", "another"):
+            device = Device(redis)
+            await verifier.take(device.record(device.opening(device_class=device_class)))
+            await verifier.take(device.record(device.batch(span)))
+            found.append(await device.verdict())
+        clock.now += 31.0
+        device = Device(redis)
+        await verifier.take(device.record(device.opening()))
+        await verifier.take(device.record(device.batch(span)))
+        found.append(await device.verdict())
+    knobs = [(v.policy_k, v.policy_gamma, v.policy_version) for v in found]
+    assert knobs == [(1, 0.75, 6), (3, 0.5, 6), (None, None, 0)]
 
 
 async def test_knobs_on_a_verdict_are_taken_over() -> None:
