@@ -39,7 +39,7 @@ def command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Comma-separated NAME[:SIGNAL][:IMPORTANCE][@VALUE[/QUANTILE]], as in u-hlm:entropy@0.4 or "
+            help="Comma-separated NAME\\[:SIGNAL]\\[:IMPORTANCE]\\[@VALUE\\[/QUANTILE]], as in u-hlm:entropy@0.4 or "
             "ui-hlm:binding@0.3/0.7. Also: i-hlm, calibrated, answer-level."
         ),
     ] = METHODS,
