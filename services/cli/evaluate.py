@@ -39,8 +39,8 @@ def command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Comma-separated NAME\\[:SIGNAL]\\[:IMPORTANCE]\\[@VALUE\\[/QUANTILE]], as in u-hlm:entropy@0.4 or "
-            "ui-hlm:binding@0.3/0.7. Also: i-hlm, calibrated, answer-level."
+            help="Comma-separated, as in hlm, u-hlm:entropy@0.4 or ui-hlm:binding@0.3/0.7 (signal, importance, threshold, "
+            "quantile: docs/evaluation.md). Also: i-hlm, calibrated, answer-level."
         ),
     ] = METHODS,
     limit: Annotated[int | None, typer.Option(min=1, help=f"Prompts that are used; all, or {TASKS} made ones.")] = None,

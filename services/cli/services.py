@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def edge_worker(context: typer.Context) -> None:

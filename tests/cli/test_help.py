@@ -23,5 +23,3 @@ def test_help(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*path, "--help"])
     assert result.exception is None, result.exception
     assert "Usage:" in result.stdout
-    if path == ("evaluate",):
-        assert "[@VALUE[/QUANTILE]]" in "".join(result.stdout.replace("│", " ").split())
