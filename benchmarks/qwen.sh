@@ -6,7 +6,7 @@ draft=${1:?the small model, for example a GGUF file} target=${2:?the large model
 shift 3
 cd "$(dirname "$0")/.."
 out=benchmarks/results prompts=benchmarks/prompts
-pair=(--draft "$draft" --target "$target" --draft-weights bf16-packed)
+pair=(--draft "$draft" --target "$target" --draft-weights bf16-packed --target-weights bf16-packed)
 
 calibrate() { # name, options
     local name=$1

@@ -60,6 +60,7 @@ def command(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Answers written at once, in shared passes.")] = 16,
     draft_weights: Annotated[str, typer.Option(help="Number format of the small model, as it is served.")] = "auto",
+    target_weights: Annotated[str, typer.Option(help="Of the large one; name it to go on with a record later.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write answers at each threshold of a grid, and find the threshold whose damage per answer stays within alpha."""
@@ -81,7 +82,7 @@ def command(
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
     from services.edge_worker.settings import EdgeSettings
-    from services.pair.models import load
+    from services.pair.models import Loading, load
 
     fields = EdgeSettings.model_fields
     policy = files.Policy(
@@ -103,15 +104,15 @@ def command(
     )
     try:
         preset = presets.preset(pair)
-        models = partial(
-            load,
-            draft or preset.draft,
-            target or preset.target,
-            texts,
+        how = Loading(
+            max_tokens=max_tokens,
+            entries=policy.x_entries,
             threads=threads or usable_cores(),
             parallel=parallel,
             draft_weights=draft_weights,
+            target_weights=target_weights,
         )
+        models = partial(load, draft or preset.draft, target or preset.target, texts, how)
         outcome = _run(plan, models)
         files.save(outcome.calibration, out)
         if report is not None:
@@ -140,7 +141,7 @@ def _signal(name: str) -> str:
     return name
 
 
-def _run(plan: Plan, load: Callable[..., Pair[Judge]]) -> Outcome:
+def _run(plan: Plan, load: Callable[[], Pair[Judge]]) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from services.calibrate.run import calibrate
@@ -148,7 +149,7 @@ def _run(plan: Plan, load: Callable[..., Pair[Judge]]) -> Outcome:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr_console()) as bars:
         loading = bars.add_task("loading the models", total=None)
-        models = load(max_tokens=plan.max_tokens, entries=plan.policy.x_entries)
+        models = load()
         bars.remove_task(loading)
         tasks: dict[str, TaskID] = {}
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.evaluate.report import Report
     from services.evaluate.run import Outcome, Plan
     from services.evaluate.tasks import Task
+    from services.pair.models import Loading
 
 METHODS = "llm,remote-llm,slm,hlm,rand-hlm,u-hlm,ui-hlm,lossless,fixed-k"
 TASKS = 200
@@ -75,6 +76,7 @@ def command(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="Answers written at once; above 1 no time is measured.")] = 1,
     draft_weights: Annotated[str, typer.Option(help="Number format of the small model, as it is served.")] = "auto",
+    target_weights: Annotated[str, typer.Option(help="Of the large one; name it to go on with a record later.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write every prompt with every method, and compare; modelled figures never share a column with measured ones."""
@@ -82,11 +84,13 @@ def command(
     from services.common.energy import profiles
     from services.common.sampling import Sampling
     from services.common.settings import usable_cores
+    from services.edge_worker.settings import EdgeSettings
     from services.evaluate import methods as known
     from services.evaluate.link import Link
     from services.evaluate.modelled import World
     from services.evaluate.run import Plan
     from services.evaluate.write import Asked
+    from services.pair.models import Loading
 
     try:
         chosen = known.scored(known.parse(methods), _predictor(calibration))
@@ -107,7 +111,16 @@ def command(
             calibrated=calibrated,
             threads=threads or usable_cores(),
         )
-        outcome = _run(plan, draft, target, calibration, parallel, draft_weights)
+        how = Loading(
+            max_tokens=max_tokens,
+            entries=EdgeSettings.model_fields["x_entries"].default,
+            threads=plan.threads,
+            layer=importance_layer,
+            parallel=parallel,
+            draft_weights=draft_weights,
+            target_weights=target_weights,
+        )
+        outcome = _run(plan, draft, target, calibration, how)
     except ValueError as error:  # of prompts, methods, profiles, records and files: one line each
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
@@ -186,11 +199,10 @@ def _calibrated(path: Path | None, alpha: float | None, wanted: list[float | Non
     return {value: at(default if value is None else value) for value in wanted}
 
 
-def _run(plan: Plan, draft: str, target: str, calibration: Path | None, parallel: int, draft_weights: str) -> Outcome:
+def _run(plan: Plan, draft: str, target: str, calibration: Path | None, how: Loading) -> Outcome:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from services.common.calibration import files
-    from services.edge_worker.settings import EdgeSettings
     from services.evaluate.run import evaluate
     from services.pair import models
 
@@ -202,12 +214,7 @@ def _run(plan: Plan, draft: str, target: str, calibration: Path | None, parallel
             draft or preset.draft,
             target or preset.target,
             [task.prompt for task in plan.tasks],
-            max_tokens=plan.asked.max_tokens,
-            entries=EdgeSettings.model_fields["x_entries"].default,
-            threads=plan.threads,
-            layer=plan.knobs.layer,
-            parallel=parallel,
-            draft_weights=draft_weights,
+            how,
         )
         bars.remove_task(loading)
         if calibration is not None:

@@ -55,7 +55,8 @@ class TableDrafter:
         d = x.sample(request.seed, len(prefix), request.round)
         row = None if self._attention is None else torch.from_numpy(self._attention(prefix))
         i = None if row is None else importance(row, request.importance)
-        return Step(d, x, x.of(d), 1.0 - float(p.max()), None, (), i)
+        u = 1.0 - float(p.max())
+        return Step(d, x, x.of(d), u, None, (), i, {"one_minus_max": u})
 
 
 class LoopbackClient:

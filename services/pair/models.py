@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from services.common import synthetic
@@ -26,6 +27,20 @@ from services.pair.target import PREFILL, VERIFY, Places, Requests, RowPasses, T
 PREFILL_TOKENS = 256
 
 
+@dataclass(frozen=True)
+class Loading:
+    """``entries``: of the draft distribution; ``layer``: importance is read from it, ``None``: the middle one; ``parallel``:
+    rows. ``auto`` weights are chosen by measuring, so a record that shall be gone on with names its own."""
+
+    max_tokens: int
+    entries: int
+    threads: int
+    layer: int | None = None
+    parallel: int = 1
+    draft_weights: str = "auto"
+    target_weights: str = "auto"
+
+
 class LoadedRow:
     """``rows.Row`` of a ``LoadedPair``."""
 
@@ -44,51 +59,38 @@ class LoadedRow:
 class LoadedPair:
     """Both models in memory. Raises ``ModelError`` with one line where they cannot be loaded or do not fit each other.
 
-    ``entries``: of the draft distribution; ``weights``: number formats of draft and target; ``layer``: importance is read from
-    it, the middle one; ``parallel``: rows. Only several rows remember what they were fed (``Recall``): the times of a single
-    one are those of a pair that knows no other answers.
+    Only several rows remember what they were fed (``Recall``): the times of a single one are those of a pair that knows no
+    other answers.
     """
 
-    def __init__(
-        self,
-        draft: str,
-        target: str,
-        texts: Sequence[str],
-        *,
-        max_tokens: int,
-        entries: int,
-        threads: int,
-        layer: int | None = None,
-        parallel: int = 1,
-        draft_weights: str = "auto",
-    ) -> None:
+    def __init__(self, draft: str, target: str, texts: Sequence[str], how: Loading) -> None:
         names = [presets.MODELS.get(name, name) for name in (draft, target)]
-        small = loading.load(names[0], role="draft", threads=threads, weights=draft_weights)
-        large = loading.load(names[1], role="target", threads=threads)
+        small = loading.load(names[0], role="draft", threads=how.threads, weights=how.draft_weights)
+        large = loading.load(names[1], role="target", threads=how.threads, weights=how.target_weights)
         loading.check_pair(small, large)
         template = small.tokenizer.chat_template
         if not isinstance(template, str):
             raise ModelError(f"{names[0]} has no chat template: name a model that answers chats")
         self._tokenizer = small.tokenizer
         self.prompts: Sequence[Sequence[int]] = [chat_ids(small.tokenizer, text) for text in texts]
-        context = max(map(len, self.prompts)) + max_tokens
+        context = max(map(len, self.prompts)) + how.max_tokens
         room = min(small.context_tokens, large.context_tokens)
         if context > room:
             raise ModelError(f"a prompt and its answer take {context} tokens, the models {room}: shorten prompts or answers")
-        kind = CausalEngine if parallel == 1 else Recall
+        kind = CausalEngine if how.parallel == 1 else Recall
         layers = int(small.model.config.get_text_config().num_hidden_layers)
-        if layer is not None and layer >= layers:
+        if how.layer is not None and how.layer >= layers:
             raise ModelError(f"the draft model has {layers} layers: choose --importance-layer below that")
         drafting = DraftEngine(
-            kind(small.model, slots=parallel, capacity_tokens=context + PREFILL_TOKENS),
+            kind(small.model, slots=how.parallel, capacity_tokens=context + PREFILL_TOKENS),
             vocabulary=small.vocabulary,
-            entries=entries,
+            entries=how.entries,
             prefill_tokens=PREFILL_TOKENS,
-            layer=layers // 2 if layer is None else layer,
+            layer=layers // 2 if how.layer is None else how.layer,
         )
         places = Places()
         judging = TellingEngine(
-            kind(large.model, slots=parallel, capacity_tokens=2 * context), places, vocabulary=large.vocabulary
+            kind(large.model, slots=how.parallel, capacity_tokens=2 * context), places, vocabulary=large.vocabulary
         )
         requests = Requests(judging, places)
         self._gather = Gather(
@@ -98,7 +100,7 @@ class LoadedPair:
                 VERIFY: requests.verify,
             }
         )
-        self.rows: Sequence[Row[Judge]] = [LoadedRow(self._gather, drafting, judging, places, n) for n in range(parallel)]
+        self.rows: Sequence[Row[Judge]] = [LoadedRow(self._gather, drafting, judging, places, n) for n in range(how.parallel)]
         self.end_ids = small.end_ids
         self.draft, self.target = _model(small), _model(large)
         self.tokenizer_hash, self.template_hash = small.tokenizer_hash, text_hash(template)
@@ -110,35 +112,14 @@ class LoadedPair:
         self._gather.close()
 
 
-def load(
-    draft: str,
-    target: str,
-    texts: Sequence[str],
-    *,
-    max_tokens: int,
-    entries: int,
-    threads: int,
-    layer: int | None = None,
-    parallel: int = 1,
-    draft_weights: str = "auto",
-) -> Pair[Judge]:
+def load(draft: str, target: str, texts: Sequence[str], how: Loading) -> Pair[Judge]:
     """The pair that the references name: two models, or the synthetic ones."""
     kinds = [synthetic.is_synthetic(name) for name in (draft, target)]
     if all(kinds):
-        return SyntheticPair(draft, target, texts, entries=entries, parallel=parallel)
+        return SyntheticPair(draft, target, texts, entries=how.entries, parallel=how.parallel)
     if any(kinds):
         raise ModelError("a synthetic model answers to none but its like: make --draft and --target both synthetic")
-    return LoadedPair(
-        draft,
-        target,
-        texts,
-        max_tokens=max_tokens,
-        entries=entries,
-        threads=threads,
-        layer=layer,
-        parallel=parallel,
-        draft_weights=draft_weights,
-    )
+    return LoadedPair(draft, target, texts, how)
 
 
 def check(pair: Pair[Any], calibration: Calibration) -> None:

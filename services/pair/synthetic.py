@@ -11,14 +11,30 @@ from services.common.calibration.files import Model, text_hash
 from services.common.calibration.predictor import Predictor
 from services.common.lm.errors import ModelError
 from services.common.rng import Floats
+from services.common.speculative import Judged, Row
 from services.common.synthetic import SyntheticLaw
 from services.edge_worker.draft import Drafter
 from services.edge_worker.fakes import TableDrafter
 from services.edge_worker.signals import Signal
 from services.pair.judge import Direct, Judge
 from services.pair.rows import SoloRow
+from services.verifier.feed import Pass
+from services.verifier.scheduler import Round
 from services.verifier.slots import SlotTable
 from services.verifier.synthetic import SyntheticEngine
+
+
+class Told(Direct):
+    """With the target's laws, which are those of the engine."""
+
+    def __init__(self, law: SyntheticLaw) -> None:
+        super().__init__(SyntheticEngine(law, SlotTable(1)))
+        self._law = law
+
+    async def verify(self, item: Round) -> tuple[Judged, Pass, Sequence[Row]]:
+        judged, cost, _ = await super().verify(item)
+        ids, first = [*item.base, *(t.d for t in item.span)], len(item.base)
+        return judged, cost, [self._law(ids[:end]).astype(np.float32) for end in range(first, first + item.rows)]
 
 
 class SyntheticPair:
@@ -32,8 +48,7 @@ class SyntheticPair:
         self._law = SyntheticLaw(seeds[0], synthetic.DRAFT_NOISE)
         self._entries = entries
         self.rows: Sequence[SoloRow[Judge]] = [
-            SoloRow(self._drafter, Judge(Direct(SyntheticEngine(SyntheticLaw(seeds[1]), SlotTable(1)))))
-            for _ in range(parallel)
+            SoloRow(self._drafter, Judge(Told(SyntheticLaw(seeds[1])))) for _ in range(parallel)
         ]
         self.prompts: Sequence[Sequence[int]] = [list(text.encode()) for text in texts]
         self.end_ids: frozenset[int] = frozenset()

@@ -68,3 +68,16 @@ def test_wrong_options_are_told_in_one_line(prompts: Path, options: list[str], s
     done = sluice("--prompts", str(prompts), *options)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]
+
+
+def test_the_synthetic_pair_is_calibrated_by_the_command(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"prompt {n}\n" for n in range(12)))
+    out = tmp_path / "calibration.json"
+    pair = ["--draft", "synthetic", "--target", "synthetic", "--prompts", str(prompts), "--max-tokens", "8", "--grid", "2"]
+    done = sluice(*pair, "--work", str(tmp_path / "work"), "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["prompts"]["calibration"] == 7
+    assert set(found["damage_at_equal_skip_rate"]) == {"one_minus_max", "calibrated"}
+    assert out.exists()

@@ -8,32 +8,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common.messages import Mode
-from services.common.sampling import Sampling
-from services.edge_worker.answer import AnswerRequest, AnswerStats, OnOutage
+from services.edge_worker.answer import AnswerStats
 from services.edge_worker.calibration import Calibrated
 from services.edge_worker.drift import DriftWatch, watching
 from services.edge_worker.metrics import DriftMetrics
 from services.edge_worker.settings import EdgeSettings
 from tests import identities
-from tests.edge_worker.test_calibration import made
+from tests.edge_worker.test_calibration import made, request
 
 ALPHA = 0.06
 PROMISE = "damage <= 0.06"
-
-
-def request(**changes: Any) -> AnswerRequest:
-    values: dict[str, Any] = {
-        "prompt_ids": [1, 2, 3],
-        "max_tokens": 64,
-        "sampling": Sampling(),
-        "seed": 1,
-        "mode": Mode.OPPORTUNISTIC,
-        "k": 4,
-        "gamma": 1.0,
-        "deadline_seconds": 1.0,
-        "on_outage": OnOutage.DEGRADE,
-    }
-    return AnswerRequest(**{**values, **changes})
 
 
 def stats(damage: float, tokens: int = 10, **changes: Any) -> AnswerStats:
