@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import socket
 import subprocess
@@ -12,47 +10,14 @@ from pathlib import Path
 
 import httpx
 
-FETCH_SECONDS = 300
-
-
-class Unavailable(Exception):
-    """Prometheus cannot be had here; ``str`` is the reason."""
+from tests.debian import Unavailable as Unavailable
+from tests.debian import unpacked
 
 
 def program() -> Path:
     """Raises ``Unavailable``."""
     found = shutil.which("prometheus")
-    if found is not None:
-        return Path(found)
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Unavailable("no `prometheus` on the path, and no apt-get to fetch it")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluice"
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / "debian-prometheus"
-    with (cache / "debian-prometheus.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs fetch once
-        if not (folder / ".complete").exists():
-            _fetch(folder)
-    return folder / "usr" / "bin" / "prometheus"
-
-
-def _fetch(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    done = _run(["apt-get", "-qq", "download", "prometheus"], folder)
-    if done.returncode != 0:  # no lists of packages yet
-        _run(["apt-get", "-qq", "update"], folder)
-        done = _run(["apt-get", "-qq", "download", "prometheus"], folder)
-    if done.returncode != 0:
-        raise Unavailable(f"apt-get could not fetch Prometheus: {' '.join(done.stderr.split())[:300]}")
-    for package in folder.glob("*.deb"):
-        _run(["dpkg-deb", "-x", str(package), str(folder)], folder)
-        package.unlink()
-    (folder / ".complete").touch()
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+    return Path(found) if found is not None else unpacked("prometheus", "prometheus") / "usr" / "bin" / "prometheus"
 
 
 class PrometheusServer:
