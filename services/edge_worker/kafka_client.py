@@ -13,7 +13,7 @@ import structlog
 
 from services.common import keys
 from services.common.credentials import Signer
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
 from services.common.policy_reader import PolicyReader
 from services.common.redis_client import Client, RedisLink, connect

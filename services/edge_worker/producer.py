@@ -15,8 +15,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
-from services.common.kafka import KafkaLink, client_options
-from services.common.kafka_check import EDGE_NEEDS, explain
+from services.common.kafka.check import EDGE_NEEDS, explain
+from services.common.kafka.link import KafkaLink, client_options
 from services.common.lifecycle import Backoff, settled
 from services.edge_worker.verifier_client import LinkDown
 

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from services.common.codec import MAX_SPAN_TOKENS
 from services.common.credentials import Credential
 from services.common.energy.settings import EnergySettings
-from services.common.kafka import KafkaSettings
+from services.common.kafka.link import KafkaSettings
 from services.common.messages import Mode
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores

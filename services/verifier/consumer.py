@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
-from services.common import kafka_check
-from services.common.embedded_kafka import PatientRoundRobin
-from services.common.kafka import client_options
-from services.common.kafka_check import Needs, verifier_needs
+from services.common.kafka import check as kafka_check
+from services.common.kafka.check import Needs, verifier_needs
+from services.common.kafka.embedded import PatientRoundRobin
+from services.common.kafka.link import client_options
 from services.common.keys import CANDIDATES_TOPIC
 from services.common.lifecycle import settled
 from services.verifier.settings import VerifierSettings

@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.common.kafka import KafkaLink, client_options
+from services.common.kafka.link import KafkaLink, client_options
 from services.common.keys import DEAD_LETTER_TOPIC
 from services.common.lifecycle import settled
 from services.verifier.metrics import VerifierMetrics

@@ -9,9 +9,9 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.codec import MAX_SPAN_TOKENS
 from services.common.credentials import parse_masters, parse_revoked
-from services.common.embedded_kafka import FETCH_MAX_WAIT_MS
 from services.common.energy.settings import EnergySettings
-from services.common.kafka import KafkaSettings
+from services.common.kafka.embedded import FETCH_MAX_WAIT_MS
+from services.common.kafka.link import KafkaSettings
 from services.common.keys import VERIFIER_GROUP
 from services.common.messages import MAX_MESSAGE_BYTES
 from services.common.redis_client import RedisSettings

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from services.common.credentials import Signer
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.messages import Mode
 from services.common.sampling import Sampling
 from services.common.synthetic import DRAFT_NOISE, REFERENCE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw

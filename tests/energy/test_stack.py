@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common.energy.settings import EnergySettings
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.lifecycle import until
 from services.common.redis_client import RedisLink
 from services.common.settings import load

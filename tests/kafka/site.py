@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from tests.cluster.kafka import ApacheKafka
 from tests.cluster.properties import password_of
 

@@ -15,8 +15,8 @@ import trustme
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from services.common.kafka import KafkaLink
-from services.common.kafka_check import EDGE_NEEDS, Needs, check, explain, verifier_needs
+from services.common.kafka.check import EDGE_NEEDS, Needs, check, explain, verifier_needs
+from services.common.kafka.link import KafkaLink
 from services.common.keys import CANDIDATES_TOPIC, VERIFIER_GROUP
 from tests.cluster.fixtures import Cluster, NewKafka
 from tests.kafka.site import Site

@@ -22,7 +22,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
-from services.common.kafka import KafkaLink, client_options
+from services.common.kafka.link import KafkaLink, client_options
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC, VERIFIER_GROUP
 from services.common.messages import Cancel
 from services.common.telemetry import configure_logging

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from services.common.kafka import KafkaLink, client_options
+from services.common.kafka.link import KafkaLink, client_options
 from services.common.settings import ConfigError, load
 from services.edge_worker.settings import EdgeSettings
 from services.verifier.settings import VerifierSettings

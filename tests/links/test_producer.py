@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 from services.edge_worker.producer import Producer
 from services.edge_worker.verifier_client import LinkDown

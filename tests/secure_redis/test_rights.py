@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from services.common import keys
 from services.common.codec import base_digest, pack_ids, pack_span
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.messages import CandidateBatch, Open, Status, Verdict
 from services.common.redis_client import RedisLink, connect
 from services.edge_worker.kafka_client import KafkaRedisClient

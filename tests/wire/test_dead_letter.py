@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from services.cli.local.ports import free_port
-from services.common.kafka import KafkaLink
+from services.common.kafka.link import KafkaLink
 from services.common.keys import DEAD_LETTER_TOPIC
 from services.verifier.dead_letter import IN_FLIGHT, MAX_BYTES, SEND_SECONDS, DeadLetters, Letter
 from services.verifier.metrics import VerifierMetrics

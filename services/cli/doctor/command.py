@@ -16,7 +16,7 @@ from rich.table import Table
 from services.cli.doctor import kafka, local, redis
 from services.cli.doctor.line import Line, State
 from services.cli.topics.settings import TopicsSettings
-from services.common.kafka_check import EDGE_NEEDS, verifier_needs
+from services.common.kafka.check import EDGE_NEEDS, verifier_needs
 from services.common.settings import SECRETS_DIR, ConfigError, S, load
 from services.edge_worker.identity import signer
 from services.edge_worker.settings import EdgeSettings

@@ -8,8 +8,8 @@ from services.cli.topics import plan
 from services.cli.topics.admin import admin
 from services.cli.topics.plan import Topic
 from services.cli.topics.settings import MOST_HOURS, TopicsSettings
-from services.common.kafka import KafkaLink
-from services.common.kafka_check import Needs, check
+from services.common.kafka.check import Needs, check
+from services.common.kafka.link import KafkaLink
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _HOUR_MS = 3_600_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from services.common.kafka_check import EDGE_NEEDS, Needs, verifier_needs
+from services.common.kafka.check import EDGE_NEEDS, Needs, verifier_needs
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _OPERATOR = ("Create", "Describe", "DescribeConfigs", "Alter", "AlterConfigs")

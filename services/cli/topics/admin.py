@@ -22,9 +22,9 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from services.cli.errors import CommandError
 from services.cli.topics.plan import Topic
-from services.common.kafka import KafkaLink
-from services.common.kafka_metadata import MetadataRequest
-from services.common.kafka_reach import Trouble, close, connect_any
+from services.common.kafka.link import KafkaLink
+from services.common.kafka.metadata import MetadataRequest
+from services.common.kafka.reach import Trouble, close, connect_any
 
 REQUEST_SECONDS = 30.0
 _TOPIC = 2  # Kafka's number of this kind of resource

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.common.kafka import KafkaSettings
+from services.common.kafka.link import KafkaSettings
 from services.common.messages import MAX_MESSAGE_BYTES
 
 MOST_HOURS = 7 * 24  # dead letters carry token ids, which count as text: that long and no longer

@@ -19,9 +19,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import HeartbeatRequest
 
-from services.common.kafka import KafkaLink
-from services.common.kafka_metadata import MetadataRequest
-from services.common.kafka_reach import Trouble, close, connect, connect_any
+from services.common.kafka.link import KafkaLink
+from services.common.kafka.metadata import MetadataRequest
+from services.common.kafka.reach import Trouble, close, connect, connect_any
 from services.common.keys import CANDIDATES_TOPIC, DEAD_LETTER_TOPIC
 
 _UNKNOWN_TOPIC = UnknownTopicOrPartitionError.errno

@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticatio
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from services.common.kafka import KafkaLink, security_options
+from services.common.kafka.link import KafkaLink, security_options
 
 STEP_SECONDS = 5.0
 CLOSE_SECONDS = 0.5
