@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.debian import Unavailable as Unavailable
-from tests.debian import unpacked
+from services.cli.local.debian import Unavailable as Unavailable
+from services.cli.local.debian import unpacked
 
 _PACKAGES = ("redis-tools", "libjemalloc2", "liblzf1", "liblua5.1-0", "lua-bitop", "lua-cjson")
 

@@ -1,4 +1,4 @@
-"""Embedded broker and Redis, each a process of its own."""
+"""Embedded broker and Redis, and a Prometheus beside them, each a process of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable
 from services.cli.errors import CommandError
 from services.cli.local.child import Child
 from services.cli.local.nursery import Nursery
+from services.cli.local.prometheus_server import PrometheusServer
 from services.cli.local.redis_server import RedisServer
 from services.common import keys
 
 START_SECONDS = 20.0
-BROKER, REDIS = "broker", "redis"
+BROKER, REDIS, PROMETHEUS = "broker", "redis", "prometheus"
 
 
 def start_broker(nursery: Nursery, rtt_ms: int = 0) -> str:
@@ -32,6 +33,13 @@ def start_redis(nursery: Nursery, server: RedisServer) -> None:
     """Empty; at the same address after each start."""
     nursery.progress("starting Redis")
     child = nursery.start(REDIS, server.command())
+    _wait(child, server.answers)
+
+
+def start_prometheus(nursery: Nursery, server: PrometheusServer) -> None:
+    """With what it had recorded before; at the same address after each start."""
+    nursery.progress("starting Prometheus")
+    child = nursery.start(PROMETHEUS, server.command())
     _wait(child, server.answers)
 
 

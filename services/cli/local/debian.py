@@ -16,14 +16,14 @@ class Unavailable(Exception):
 
 
 def unpacked(name: str, *packages: str) -> Path:
-    """The folder that holds the files of ``packages``, fetched once for all test runs. Raises ``Unavailable``."""
+    """The folder that holds the files of ``packages``, fetched once for all runs. Raises ``Unavailable``."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise Unavailable(f"no {name} on the path, and no apt-get to fetch it")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluice"
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"debian-{name}"
     with (cache / f"debian-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs fetch once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs fetch once
         if not (folder / ".complete").exists():
             _fetch(name, packages, folder)
     return folder
