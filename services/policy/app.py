@@ -42,13 +42,15 @@ async def run(settings: PolicySettings) -> None:
         settings.prometheus_url, settings.prometheus_timeout_seconds, settings.prometheus_token.get_secret_value()
     )
     publisher = Publisher(client, secrets.token_hex(8), settings.times)
+    metrics = PolicyMetrics(telemetry.registry)
+    metrics.bounded(settings.plan.budgets)
     loop = Loop(
         Controller(settings.plan),
         Collector(source, settings.windows),
         client,
         publisher,
         journal,
-        PolicyMetrics(telemetry.registry),
+        metrics,
         (Link("prometheus", telemetry), Link("redis", telemetry)),
     )
     telemetry.health.watch("control loop", loop.stalled)

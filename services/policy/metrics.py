@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common.catalogue import policy as names
 from services.common.meters import Meters
-from services.policy.budgets import PRIORITY
+from services.policy.budgets import PRIORITY, Budgets
 from services.policy.decision import Decision
 
 
@@ -19,6 +19,7 @@ class PolicyMetrics:
         self.gamma = meters.gauge(names.GAMMA)
         self.gamma_max = meters.gauge(names.GAMMA_MAX)
         self.infeasible = meters.gauge(names.INFEASIBLE)
+        self.limit = meters.gauge(names.LIMIT)
         self.decisions = meters.counter(names.DECISIONS)
         self.changes = meters.counter(names.CHANGES)
         self.price = meters.gauge(names.PRICE)
@@ -27,6 +28,19 @@ class PolicyMetrics:
         self.age = meters.gauge(names.INPUT_AGE)
         self.collect = meters.histogram(names.COLLECT)
         self.collect_failures = meters.counter(names.COLLECT_FAILURES)
+
+    def bounded(self, budgets: Budgets) -> None:
+        """The budgets that there are, for panels to draw beside what is measured."""
+        limits = (
+            budgets.damage,
+            budgets.utilisation,
+            budgets.watts,
+            budgets.round_trip_seconds,
+            budgets.joules_per_token,
+        )
+        for name, limit in zip(PRIORITY, limits, strict=True):
+            if limit is not None:
+                self.limit.labels(name).set(limit)
 
     def decided(self, decision: Decision) -> None:
         name = decision.device_class
@@ -37,7 +51,6 @@ class PolicyMetrics:
         self.price.set(decision.price)
         for budget in PRIORITY:
             self.infeasible.labels(name, budget).set(budget in decision.infeasible)
-        if decision.changed:
-            self.changes.labels(name).inc()
+        self.changes.labels(name).inc(decision.changed)  # a class begins at 0: a rate sees its first change
         if decision.inputs:
             self.age.labels(name).set(max(age for _, age in decision.inputs.values()))

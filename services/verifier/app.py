@@ -122,6 +122,7 @@ async def _serve(
         settings.redis_link, connections=settings.redis_connections, timeout_seconds=settings.redis_timeout_ms / 1000
     )
     metrics = VerifierMetrics(telemetry.registry)
+    metrics.slots.set(settings.slots)
     telemetry.conditions.update(redis=False, kafka=False)  # before the first await: it is not ready until both answer
     energy = await asyncio.to_thread(_energy, settings, ready.device, telemetry)
     store = ContextStore(client, _lifetimes(settings))

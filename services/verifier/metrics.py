@@ -35,6 +35,7 @@ class VerifierMetrics:
         self.rebuilds = meters.counter(names.CACHE_REBUILDS)
         self.rebuilt_tokens = meters.counter(names.REBUILT_TOKENS)
         self.slots_used = meters.gauge(names.SLOTS_USED)
+        self.slots = meters.gauge(names.SLOTS)
 
         self.lag = meters.gauge(names.LAG)
         self.queued = meters.gauge(names.QUEUED)

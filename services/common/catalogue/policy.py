@@ -22,6 +22,13 @@ INFEASIBLE = _MAKE.gauge(
     DEVICE_CLASS,
     BUDGET,
 )
+LIMIT = _MAKE.gauge(
+    "policy_budget",
+    "1",
+    "Budget as it is set: damage and utilisation as shares, watts, seconds of the round trip, joules a token; "
+    "not there where none is set",
+    BUDGET,
+)
 DECISIONS = _MAKE.counter("policy_decisions", "decisions", "Decisions by who chose", SOURCE)
 CHANGES = _MAKE.counter("policy_changes", "decisions", "Decisions that changed a knob", DEVICE_CLASS)
 PRICE = _MAKE.gauge("policy_price", "1", "Price of the pool's load in log goodput")

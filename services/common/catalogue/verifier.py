@@ -35,6 +35,7 @@ CACHE_MISSES = _MAKE.counter("cache_misses", "rounds", "Rounds whose session had
 CACHE_REBUILDS = _MAKE.counter("cache_rebuilds", "rounds", "Misses of sessions that had been served before")
 REBUILT_TOKENS = _MAKE.counter("rebuilt_tokens", "tokens", "Tokens fed again for sessions that had been served before")
 SLOTS_USED = _MAKE.gauge("slots_used", "sessions", "Slots that hold a session")
+SLOTS = _MAKE.gauge("slots", "sessions", "Slots that there are")
 
 LAG = _MAKE.gauge("lag_messages", "messages", "Messages in this verifier's partitions that it has not read, as last asked")
 QUEUED = _MAKE.gauge("queued_messages", "messages", "Messages read and not finished")
