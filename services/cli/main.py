@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.cli import calibrate, chat, demo, distill, doctor, evaluate, services, simulate, up
+from services.cli import calibrate, chat, demo, distill, doctor, evaluate, loadgen, services, simulate, up
 from services.cli.errors import CommandError
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
@@ -76,6 +76,7 @@ app.command("distill")(distill.command)
 app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
 app.command("simulate")(simulate.command)
+app.command("loadgen")(loadgen.command)
 app.command("doctor")(doctor.command)
 app.command("edge-worker", context_settings=services.PASS_ON)(services.edge_worker)
 app.command("verifier", context_settings=services.PASS_ON)(services.verifier)
