@@ -41,14 +41,18 @@ class Drive:
                 self._start(arrival)
             if await self._stopped(stop, self._duration):
                 return False
-            if self._tasks:
-                stopping = asyncio.create_task(stop.wait())
-                drained = asyncio.gather(*self._tasks)
-                await asyncio.wait([drained, stopping], timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
-                stopping.cancel()
+            await self._finish(stop)
             return not stop.is_set()
         finally:
             await self._break_off()
+
+    async def _finish(self, stop: asyncio.Event) -> None:
+        """Waits for the answers that run, but no longer than they may take, nor than until ``stop``."""
+        stopping = asyncio.create_task(stop.wait())
+        end = self.now + self._drain
+        while self._tasks and not stop.is_set() and self.now < end:
+            await asyncio.wait([*self._tasks, stopping], timeout=end - self.now, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
     async def _stopped(self, stop: asyncio.Event, until: float) -> bool:
         """Waits until second ``until``, or for ``stop``."""
