@@ -97,7 +97,6 @@ class Recorder:
 
     def _worker(self, threshold: float, log: _Log) -> Worker:
         return Worker(
-            name="calibrate",
             drafter=self._tap,
             client=self._judge,
             breaker=Breaker(),

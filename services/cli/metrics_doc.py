@@ -23,10 +23,14 @@ _TAIL = """## Traces
 
 With `SLUICE_EDGE_OTLP_ENDPOINT` and `SLUICE_VERIFIER_OTLP_ENDPOINT` set, OpenTelemetry traces go there by OTLP over HTTP (extra
 `otlp`). An answer is a span `answer`; under it each round has `draft`, `uplink` and `downlink` from the edge worker and `queue`
-and `verify` from the verifier, which learns the parent from the session's opening. Attributes: `sluice.session`,
-`sluice.round`, `sluice.attempt` and counts of tokens; never text or token ids. `SLUICE_EDGE_TRACE_SHARE` is the share of
-answers that are traced. Times are those of each machine's own clock. While the collector is away, spans are
-dropped and answers go on.
+and `verify` from the verifier, which learns the parent from the session's opening. An attempt at a round that got no usable
+verdict is a span `lost` with `sluice.cause`. Attributes: `sluice.session`, `sluice.round`, `sluice.attempt`, counts of tokens,
+how the answer ended; never text or token ids.
+
+A request's `traceparent` header (W3C Trace Context) is taken over: `answer` is then a child of the client's span, and is traced
+if, and only if, the client's flag says so. `SLUICE_EDGE_TRACE_SHARE` is the share that is traced of the other answers. Strip the
+header at your proxy where clients are not to decide. Times are those of each machine's own clock. While the collector is
+away, spans are dropped and answers go on.
 """
 _TITLES = {Service.EDGE: "Edge worker", Service.VERIFIER: "Verifier", Service.POLICY: "Policy"}
 

@@ -12,6 +12,7 @@ from services.common.tracing import Attributes, Begun, Tracer
 
 try:
     from opentelemetry import trace
+    from opentelemetry.context import Context
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -44,13 +45,14 @@ class OtlpTracer:
         self._tracer = self._provider.get_tracer("sluice")
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, name: str, start: float, attributes: Attributes) -> Begun:
-        return _Begun(self._tracer.start_span(name, start_time=_nanoseconds(start), attributes=dict(attributes)))
+    def begin(self, name: str, start: float, attributes: Attributes, parent: str = "") -> Begun:
+        context = self._context(parent)
+        return _Begun(self._tracer.start_span(name, context, start_time=_nanoseconds(start), attributes=dict(attributes)))
 
     def span(self, name: str, parent: str, start: float, end: float, attributes: Attributes) -> None:
         if not parent:
             return
-        context = self._propagator.extract({"traceparent": parent})
+        context = self._context(parent)
         if not trace.get_current_span(context).get_span_context().is_valid:
             return
         one = self._tracer.start_span(name, context, start_time=_nanoseconds(start), attributes=dict(attributes))
@@ -58,6 +60,10 @@ class OtlpTracer:
 
     def close(self) -> None:
         self._provider.shutdown()
+
+    def _context(self, parent: str) -> Context:
+        """Of nobody, never of the thread, where ``parent`` is none."""
+        return self._propagator.extract({"traceparent": parent}, Context())
 
 
 class _Begun:

@@ -29,7 +29,9 @@ class Begun(Protocol):
 class Tracer(Protocol):
     """Neither call waits or fails. Times are seconds of the epoch."""
 
-    def begin(self, name: str, start: float, attributes: Attributes) -> Begun: ...
+    def begin(self, name: str, start: float, attributes: Attributes, parent: str = "") -> Begun:
+        """A span that goes on, under ``parent``, a traceparent; the first of a trace where that is empty or is none."""
+        ...
 
     def span(self, name: str, parent: str, start: float, end: float, attributes: Attributes) -> None:
         """A finished span under ``parent``, a traceparent; nothing where that is empty or is none."""
@@ -45,7 +47,7 @@ class Untraced:
 
     traceparent = ""
 
-    def begin(self, name: str, start: float, attributes: Attributes) -> Untraced:
+    def begin(self, name: str, start: float, attributes: Attributes, parent: str = "") -> Untraced:
         return self
 
     def span(self, name: str, parent: str, start: float, end: float, attributes: Attributes) -> None: ...

@@ -59,6 +59,7 @@ class AnswerRequest:
     audit_seed: int | None = None  # of the draw of that share; None: ``seed``
     watched: bool = False  # its damage counts for the drift of its device class
     follows: Follows | None = None  # None: the knobs stay as they are
+    traceparent: str = ""  # the client's span, as its request names it (W3C Trace Context)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class AnswerStats:
     energy: Account = field(default_factory=Account)
     finish_reason: str = ""  # stop | length | error
     lossless: bool = False
+    kept_local: bool = True  # no verifier was to be asked: ``k`` is 0, or the gate decided so about the whole answer
     policy_version: int = 0  # of the policy that its last round followed; 0: none
     degraded_reason: str = ""
     causes: dict[str, int] = field(default_factory=dict)  # lost rounds by cause

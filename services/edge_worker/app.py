@@ -83,7 +83,7 @@ async def run(settings: EdgeSettings) -> None:
         {"kafka": settings.kafka_link.addresses, "redis": [redis_address(settings.redis_url)]}, telemetry.registry
     )
     energy = await asyncio.to_thread(device_energy, settings, ready.device, meter, telemetry.registry)
-    worker = _worker(settings, signing.worker, ready, client, metrics, _gate(settings, calibrated), policy, energy, tracing)
+    worker = _worker(settings, ready, client, metrics, _gate(settings, calibrated), policy, energy, tracing)
     drift = watching(settings, calibrated, telemetry.registry)
     KnobMetrics(telemetry.registry, settings.device_class, k=settings.k, gamma=settings.gamma, policy=policy)
     answerer = SessionAnswerer(worker, partial(_ended, metrics, drift, settings.token_seconds))
@@ -142,7 +142,6 @@ def _gate(settings: EdgeSettings, calibrated: Calibrated | None) -> Gate:
 
 def _worker(
     settings: EdgeSettings,
-    name: str,
     ready: Ready,
     client: KafkaRedisClient,
     metrics: EdgeMetrics,
@@ -152,7 +151,6 @@ def _worker(
     tracing: Tracer,
 ) -> Worker:
     return Worker(
-        name=name,
         drafter=ready.drafter,
         client=client,
         breaker=Breaker(

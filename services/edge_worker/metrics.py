@@ -123,7 +123,7 @@ class EdgeMetrics(Observer):
     def ended(self, stats: AnswerStats, *, objective_seconds: float | None, drifted: bool) -> None:
         """An answer is over. ``objective_seconds``: most seconds of drafting and waiting per token for its tokens to count as
         goodput; ``drifted``: the measured damage is beyond its bound."""
-        self.answers.labels(stats.finish_reason or "stopped").inc()
+        self.answers.labels(stats.finish_reason or "stopped", "local" if stats.kept_local else "asked").inc()
         seconds = stats.draft_seconds + stats.wait_seconds
         in_time = objective_seconds is None or seconds <= objective_seconds * stats.total
         if in_time and not drifted:

@@ -31,7 +31,7 @@ class Sender:
     ) -> None:
         self.opened = False
         self.events = worker.client.verdicts(session)
-        self.trace = AnswerTrace(worker.tracer, session, worker.clock)
+        self.trace = AnswerTrace(worker.tracer, session, worker.clock, request.traceparent)
         self._session, self._request, self._stats = session, request, stats
         self._worker, self._client = worker, worker.client
         self._generation = 0

@@ -46,7 +46,6 @@ class Session:
         self._sender = Sender(os.urandom(16), request, self.stats, worker)
         self._audits = Auditing(request, worker, self._text, self._sender, self.stats)
         self._permit: Permit | None = None  # of the round in flight
-        self.asked = False  # whether the verifiers were to be told of it; not while the gate keeps the whole answer local
         self._stopping = ""
         self._stream: AsyncGenerator[TokenOut, None] | None = None
 
@@ -146,9 +145,9 @@ class Session:
 
     def _announce(self) -> None:
         """Once the answer asks, let the verifier prefill while the device drafts."""
-        if self.asked or self.request.slm_only or not self._drafting.asks:
+        if not self.stats.kept_local or self.request.slm_only or not self._drafting.asks:
             return
-        self.asked = True
+        self.stats.kept_local = False
         if not self._sender.opened and not self.worker.breaker.blocking(self.worker.clock()):
             self._sender.announce(self._text.base)
 
@@ -266,7 +265,7 @@ class Session:
                 f"no verdict within {waited:.1f} s ({cause}); the answer must be verified. Try again later, or ask with "
                 'on_outage "degrade"'
             )
-        self.worker.observer.lost(cause)
+        self._missed(cause)
         if cause != "deadline":
             await asyncio.sleep(min(1.0, self.request.deadline_seconds) * random.uniform(0.5, 1.0))
         flight.attempt += 1
@@ -279,8 +278,13 @@ class Session:
         permit, self._permit = self._permit, None
         self.worker.breaker.failure(self.worker.clock(), cause, permit)
 
-    def _give_up(self, cause: str) -> list[TokenOut]:
+    def _missed(self, cause: str) -> None:
         self.worker.observer.lost(cause)
+        if self._text.flight is not None:
+            self._sender.trace.lost(self._text.flight, cause)
+
+    def _give_up(self, cause: str) -> list[TokenOut]:
+        self._missed(cause)
         self.stats.lost_rounds += 1
         self.stats.causes[cause] = self.stats.causes.get(cause, 0) + 1
         self._sender.opened = False  # the verifier's base may have moved on without us: the next round sends all ids again

@@ -38,7 +38,6 @@ class Observer:
 class Worker:
     """What all sessions of one edge worker share."""
 
-    name: str
     drafter: Drafter
     client: VerifierClient
     breaker: Breaker

@@ -114,7 +114,7 @@ async def _write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, l
     seconds = time.monotonic() - started - log.audit_seconds
     _check(session.stats, log)
     told = log.told if log.exchanges else (judge.open_bytes, judge.prompt_fed)  # not the openings of audits
-    open_bytes, prompt_fed = told if rule.asks and session.asked else (0, 0)
+    open_bytes, prompt_fed = told if rule.asks and not session.stats.kept_local else (0, 0)
     return Record(
         method=label,
         prompt=prompt,
@@ -133,7 +133,6 @@ async def _write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, l
 
 def _worker(subject: Subject, judge: Judge, drafter: Drafter, rule: Rule, log: Observer) -> Worker:
     return Worker(
-        name="evaluate",
         drafter=drafter,
         client=judge,
         breaker=Breaker(),

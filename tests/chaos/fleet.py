@@ -140,7 +140,6 @@ class Device:
         self.breaker = WatchedBreaker()
         self.client = KafkaRedisClient(signer=signer, bootstrap=bootstrap, redis=redis_url, link_seconds=habits.link)
         self._worker = Worker(
-            name=self.name,
             drafter=self.drafter,
             client=self.client,
             breaker=self.breaker,

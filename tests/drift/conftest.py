@@ -42,7 +42,6 @@ class Bench:
         self.draft, self.target = draft, target
         self.client = LoopbackClient(target)
         values: dict[str, Any] = {
-            "name": "edge",
             "drafter": TableDrafter(draft),
             "client": self.client,
             "breaker": Breaker(failures=2, pause_seconds=1000.0),

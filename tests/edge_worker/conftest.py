@@ -54,7 +54,6 @@ class Rig:
         self.drafter = TableDrafter(draft_law)
         self.now = 0.0
         values: dict[str, Any] = {
-            "name": "edge-test",
             "drafter": self.drafter,
             "client": self.client,
             "breaker": Breaker(failures=2, pause_seconds=1000.0),

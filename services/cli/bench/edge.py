@@ -99,7 +99,6 @@ class Edge:
         """One answer; raises ``OutageError`` where a verdict is missing."""
         pairs = _Pairs()
         worker = Worker(
-            name="bench",
             drafter=self._drafter,
             client=self._client,
             breaker=Breaker(),

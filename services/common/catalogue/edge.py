@@ -24,6 +24,7 @@ SCORE = Label("score", tuple(f"{edge:g}" for edge in SCORE_EDGES[1:]))
 POSITION = Label("position", (*(str(n) for n in range(1, LAST_POSITION + 1)), OTHER))
 DROPPED_REASON = Label("reason", ("late", "ended"))
 END = Label("end", ("stop", "length", "error", "stopped"))
+PATH = Label("path", ("asked", "local"))
 BREAKER = Label("state", ("closed", "open", "half_open"))
 DRIFT = Label("state", ("unbounded", "inside", "drifted"))
 CHANNEL = Label("channel", ("kafka", "redis"))
@@ -41,7 +42,13 @@ GOOD_TOKENS = _MAKE.counter(
     "Goodput: answered tokens without the unverified ones, of answers inside the objective of time per token, "
     "while the measured damage is not beyond its bound",
 )
-ANSWERS = _MAKE.counter("answers", "answers", "Answers by how they ended", END)
+ANSWERS = _MAKE.counter(
+    "answers",
+    "answers",
+    "Answers by how they ended, and whether verifiers were to be asked or the whole stayed local",
+    END,
+    PATH,
+)
 SESSIONS = _MAKE.gauge("sessions", "answers", "Answers being written")
 
 ROUNDS = _MAKE.counter("rounds", "rounds", "Rounds with an ok verdict")

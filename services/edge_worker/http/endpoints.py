@@ -26,6 +26,8 @@ from services.edge_worker.http.schemas import ChatBody, CompletionBody, parse_ch
 from services.edge_worker.http.shapes import ChatShape, CompletionShape, Shape
 from services.edge_worker.http.watch import Unwatched, Watch
 
+TRACEPARENT_CHARACTERS = 256  # 55 today; later versions may be longer
+
 Promise = Callable[[AnswerRequest, bool], str]  # a request, and whether its prompt came through the chat template
 
 
@@ -110,6 +112,7 @@ class Endpoints:
             tenant=tenant(request.scope),
             top_logprobs=asking.top_logprobs(body, self.bounds),
             slm_only=chosen.k == 0,
+            traceparent=request.headers.get("traceparent", "")[:TRACEPARENT_CHARACTERS],
             audit_seed=asking.seed(None),  # a client that always sends the same seed must not decide what is audited
         )
         # a stop sequence cuts an answer where the calibration did not

@@ -34,14 +34,16 @@ def summary(stats: AnswerStats, decisions: Counter[Decision], knobs: Knobs, guar
 
     ``guarantee`` is what the request was promised; an answer with unverified tokens keeps no promise, and none holds while
     ``withdrawn`` says why. ``damage`` is an unbiased estimate from ``audited`` tokens; those of a sample weigh more.
-    ``acceptance`` is accepted / judged candidates, null where none was judged; ``seconds`` is by segment. ``energy_joules`` is
-    by component, ``verify`` the answer's share of the verifiers'; ``energy_source`` says of each whether it was measured or
-    estimated. All of energy is null where nobody counts it.
+    ``kept_local``: no verifier was to be asked, by ``k`` 0 or because the gate kept the whole. ``acceptance`` is accepted /
+    judged candidates, null where none was judged; ``seconds`` is by segment. ``energy_joules`` is by component, ``verify``
+    the answer's share of the verifiers'; ``energy_source`` says of each whether it was measured or estimated. All of energy
+    is null where nobody counts it.
     """
     seconds = {name: round(getattr(stats, f"{name}_seconds"), 6) for name in SEGMENTS}
     return {
         "mode": knobs.mode.value,
         "lossless": stats.lossless,
+        "kept_local": stats.kept_local,
         "k": knobs.k,
         "gamma": knobs.gamma,
         "tokens": {d.value: decisions[d] for d in Decision} | {"total": decisions.total()},
