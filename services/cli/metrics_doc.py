@@ -28,8 +28,8 @@ verdict is a span `lost` with `sluice.cause`. Attributes: `sluice.session`, `slu
 how the answer ended; never text or token ids.
 
 A request's `traceparent` header (W3C Trace Context) is taken over: `answer` is then a child of the client's span, and is traced
-if, and only if, the client's flag says so. `SLUICE_EDGE_TRACE_SHARE` is the share that is traced of the other answers. Strip the
-header at your proxy where clients are not to decide. Times are those of each machine's own clock. While the collector is
+if, and only if, the client's flag says so. `SLUICE_EDGE_TRACE_SHARE` is the share that is traced of the other answers. Strip
+the header at your proxy where clients are not to decide. Times are those of each machine's own clock. While the collector is
 away, spans are dropped and answers go on.
 """
 _TITLES = {Service.EDGE: "Edge worker", Service.VERIFIER: "Verifier", Service.POLICY: "Policy"}
