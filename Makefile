@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up test chaos lint types imports unit docs format clean venv
+.PHONY: help demo up test chaos lint types imports unit docs dashboards format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -19,6 +19,7 @@ help:
 	@echo "make test   lint, types, import rules and tests"
 	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
 	@echo "make docs   docs/settings.md and docs/metrics.md out of the code; make format: layout and imports"
+	@echo "make dashboards  Grafana's dashboards out of the code, into infra/grafana/dashboards"
 	@echo "make clean  remove the environment and caches"
 
 venv: $(STAMP)
@@ -74,6 +75,9 @@ chaos: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m services.cli.settings_doc
 	$(PY) -m services.cli.metrics_doc
+
+dashboards: $(STAMP)
+	$(PY) -m services.dashboards
 
 format: $(STAMP)
 	$(PY) -m ruff check --fix services tests

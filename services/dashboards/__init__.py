@@ -1,0 +1,1 @@
+"""Grafana dashboards as code: `make dashboards` writes infra/grafana/dashboards out of this package. No service imports it."""

@@ -1,0 +1,213 @@
+"""Policy and budgets: is each budget kept, who decides the knobs, and on what grounds?"""
+
+from __future__ import annotations
+
+from services.common.catalogue import edge, policy, shared
+from services.dashboards.frame import Page, Row, device_class
+from services.dashboards.measures import BUSY, DAMAGE, POOL_WATTS, budget, use
+from services.dashboards.parts import BROKEN, BUDGET, GREEN, ORANGE, RED, Box, Query, bars, lines, states, tile
+from services.dashboards.promql import DEVICE_CLASS, buckets, increase, of_class, pick, quantile, rate, ratio, total
+
+_SPENT = 'component=~"draft|wait|radio"'  # what the budget of a device is about
+
+
+def page() -> Page:
+    return Page(
+        uid="sluice-policy",
+        title="Sluice / Policy and budgets",
+        asks="Is each budget kept, who decides the knobs, and on what grounds?",
+        rows=(Row("Who decides", _who()), Row("Budgets", _budgets()), Row("Knobs", _knobs()), Row("Grounds", _grounds())),
+        variables=(device_class(),),
+    )
+
+
+def _who() -> list[Box]:
+    usual, every = (total(increase(policy.DECISIONS, *kind, window="5m")) for kind in (('source!="control"',), ()))
+    return [
+        tile(
+            "Leaders",
+            "Policy processes that hold the lease: one for each installation.",
+            "none",
+            Query(f"min (sum by (namespace) ({pick(policy.LEADING)}))", "fewest of a namespace"),
+            steps=((1, GREEN), (2, RED)),
+            base=RED,
+            alerts=("SluicePolicyLease",),
+            nothing="no policy",
+        ),
+        tile(
+            "Decisions without control",
+            "Share of the decisions of 5 minutes that held the knobs, fell to the safe setting, or were set by hand.",
+            "percentunit",
+            Query(ratio(usual, every), "share"),
+            steps=((0.01, ORANGE), (0.5, RED)),
+            alerts=("SluicePolicyBlind",),
+            nothing="no policy",
+        ),
+        tile(
+            "Oldest input",
+            "Age of the oldest figure that a decision was made from. Beyond 20 s (OLDEST_SECONDS) it is no input any more.",
+            "s",
+            Query(f"max ({pick(policy.INPUT_AGE, DEVICE_CLASS)})", "age"),
+            steps=((15, ORANGE), (20, RED)),
+            alerts=("SluicePolicyBlind",),
+            nothing="no inputs",
+        ),
+        tile(
+            "Budgets missed",
+            "Budgets that cannot be met together with those before them: damage, utilisation, watts, round trip, energy.",
+            "none",
+            Query(f"sum (max by (device_class, budget) ({pick(policy.INFEASIBLE, DEVICE_CLASS)}))", "missed"),
+            steps=BROKEN,
+            alerts=("SluicePolicyInfeasible",),
+        ),
+        tile(
+            "Workers on their own settings",
+            "Edge workers that follow no policy: none is published, it has run out, or they are set so.",
+            "none",
+            Query(f"sum ({pick(edge.POLICY_FOLLOWED, DEVICE_CLASS)} == bool 0)", "workers"),
+            steps=((1, ORANGE),),
+            alerts=("SluicePolicyLease",),
+        ),
+        tile(
+            "Price of load",
+            "What a unit of the pool's load costs in log goodput: 0 while no budget of the pool binds.",
+            "none",
+            Query(f"max ({pick(policy.PRICE)})", "price"),
+        ),
+    ]
+
+
+def _budgets() -> list[Box]:
+    trips = f"histogram_quantile(0.95, {total(of_class(buckets(edge.ROUND_TRIP)), 'device_class', 'le')})"
+    joules = ratio(
+        total(of_class(rate(shared.ENERGY, _SPENT)), "device_class"), total(of_class(rate(edge.TOKENS)), "device_class")
+    )
+    seen = ratio(
+        total(of_class(rate(edge.AUDIT_REJECTION)), "device_class"), total(of_class(rate(edge.TOKENS)), "device_class")
+    )
+    return [
+        bars(
+            "Use of each budget",
+            "Measured figure over budget, of the worst class. From 97 % on the policy acts, above 100 % the budget is "
+            "missed. In "
+            "their order of priority: the last gives way first. A budget that is not set has no bar.",
+            "percentunit",
+            Query(f"max ({use(DAMAGE, 'damage')})", "1 damage"),
+            Query(use(BUSY, "utilisation"), "2 utilisation"),
+            Query(use(POOL_WATTS, "watts"), "3 watts"),
+            Query(f"max ({use(trips, 'round_trip')})", "4 round trip"),
+            Query(f"max ({use(joules, 'energy')})", "5 energy"),
+            steps=((0.97, ORANGE), (1.0, RED)),
+        ),
+        lines(
+            "Damage",
+            "Damage per answered token. audited: over 5 minutes, weighted by how likely each audit was; seen: what the "
+            "policy acts on.",
+            "percentunit",
+            Query(DAMAGE, "audited {{device_class}}"),
+            Query(seen, "seen {{device_class}}"),
+            Query(budget("damage"), BUDGET),
+            alerts=("SluicePolicyInfeasible", "SluiceDrift"),
+        ),
+        lines(
+            "Utilisation of the verifiers",
+            "Share of the time that the engines compute, mean of the pool.",
+            "percentunit",
+            Query(BUSY, "busy"),
+            Query(budget("utilisation"), BUDGET),
+            alerts=("SluiceVerifiersSaturated",),
+        ),
+        lines(
+            "Power of the verifiers",
+            "All verifiers together.",
+            "watt",
+            Query(POOL_WATTS, "pool"),
+            Query(budget("watts"), BUDGET),
+            alerts=("SluicePolicyInfeasible",),
+        ),
+        lines(
+            "Round trip p95",
+            "95th percentile, upload to verdict, by device class.",
+            "s",
+            Query(trips, "{{device_class}}"),
+            Query(budget("round_trip"), BUDGET),
+            alerts=("SluicePolicyInfeasible",),
+        ),
+        lines(
+            "Energy of a token on the device",
+            "Drafting, waiting and radio.",
+            "joule",
+            Query(joules, "{{device_class}}"),
+            Query(budget("energy"), BUDGET),
+            alerts=("SluicePolicyInfeasible",),
+        ),
+    ]
+
+
+def _knobs() -> list[Box]:
+    return [
+        lines(
+            "k",
+            "Most candidates of one upload: decided by the policy, and in force on edge workers (mean).",
+            "none",
+            Query(f"max by (device_class) ({pick(policy.K, DEVICE_CLASS)})", "decided {{device_class}}"),
+            Query(f"avg by (device_class) ({pick(edge.KNOB_K, DEVICE_CLASS)})", "in force {{device_class}}"),
+        ),
+        lines(
+            "gamma",
+            "Strictness of the gate; a higher one skips more. limit: the largest that the damage budget allows.",
+            "none",
+            Query(f"max by (device_class) ({pick(policy.GAMMA, DEVICE_CLASS)})", "decided {{device_class}}"),
+            Query(f"avg by (device_class) ({pick(edge.KNOB_GAMMA, DEVICE_CLASS)})", "in force {{device_class}}"),
+            Query(f"min by (device_class) ({pick(policy.GAMMA_MAX, DEVICE_CLASS)})", "limit {{device_class}}"),
+        ),
+        lines(
+            "Changes of a knob",
+            "A minute. More than a few over a long time is oscillation: a wider band or a longer dwell time ends it.",
+            "none",
+            Query(f"60 * max by (device_class) ({rate(policy.CHANGES, DEVICE_CLASS)})", "{{device_class}}"),
+        ),
+    ]
+
+
+def _grounds() -> list[Box]:
+    missed = f"max by (budget) ({pick(policy.INFEASIBLE, DEVICE_CLASS)})"
+    return [
+        lines(
+            "Decisions by who chose",
+            "control: from inputs; hold: inputs are missing; safe: missing for too long; override: by hand. A second, "
+            "all processes.",
+            "none",
+            Query(total(rate(policy.DECISIONS), "source"), "{{source}}"),
+            stacked=True,
+            colours={"control": GREEN, "hold": ORANGE, "safe": RED, "override": "purple"},
+            size=(6, 8),
+            alerts=("SluicePolicyBlind",),
+        ),
+        states(
+            "Budgets that give way",
+            "Red while a budget cannot be met together with those before it.",
+            Query(missed, "{{budget}}"),
+            names={"0": ("met", GREEN), "1": ("missed", RED)},
+            size=(6, 8),
+            alerts=("SluicePolicyInfeasible",),
+        ),
+        lines(
+            "Age of inputs",
+            "Of the oldest input of a class. Above the line it counts as missing.",
+            "s",
+            Query(f"max by (device_class) ({pick(policy.INPUT_AGE, DEVICE_CLASS)})", "{{device_class}}"),
+            steps=((20, RED),),
+            size=(6, 8),
+            alerts=("SluicePolicyBlind",),
+        ),
+        lines(
+            "Queries to Prometheus",
+            "Time of one collection of all inputs, 95th percentile, and collections that failed.",
+            "s",
+            Query(quantile(0.95, policy.COLLECT), "p95"),
+            Query(f"{total(rate(policy.COLLECT_FAILURES), 'cause')} > 0", "failed a second: {{cause}}"),
+            size=(6, 8),
+            alerts=("SluicePolicyBlind",),
+        ),
+    ]
