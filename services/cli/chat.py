@@ -13,6 +13,7 @@ from services.cli.client import ApiClient, Reply
 from services.cli.decisions import coloured, legend
 from services.cli.errors import CommandError
 
+NOT_VERIFIED = 1  # exit status
 HELP = "/quit ends, /clear forgets the conversation, /legend explains the colours, /help shows this"
 
 
@@ -27,6 +28,10 @@ def command(
     gamma: Annotated[float | None, typer.Option(help="Strictness of the gate: 0 asks about every token.")] = None,
     k: Annotated[int | None, typer.Option(help="Most candidates of one upload; 0: never ask.")] = None,
     api_key: Annotated[str, typer.Option(envvar="SLUICE_API_KEY", help="Where the edge worker wants one.")] = "",
+    require_verified: Annotated[
+        bool,
+        typer.Option("--require-verified", help="With -m: exit status 1 unless verifiers judged what was to be judged."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per answer.")] = False,
 ) -> None:
     """Talk to an edge worker; tokens are coloured by decision as they stream."""
@@ -36,7 +41,9 @@ def command(
     conversation = Conversation(ApiClient(url, api_key), Console(highlight=False, soft_wrap=True), body, system, as_json)
     try:
         if message is not None:
-            conversation.ask(message)
+            reply = conversation.ask(message)
+            if require_verified and not verified(reply):
+                raise typer.Exit(NOT_VERIFIED)
         else:
             conversation.run()
     finally:
@@ -69,7 +76,7 @@ class Conversation:
             elif line:
                 self._ask_kindly(line)
 
-    def ask(self, text: str) -> None:
+    def ask(self, text: str) -> Reply:
         messages = [*self._messages, {"role": "user", "content": text}]
         reply = self.client.chat(messages, self._show, **self._body)
         self._messages = [*messages, {"role": "assistant", "content": reply.text}]
@@ -79,6 +86,7 @@ class Conversation:
         else:
             self._console.print()
             self._console.print(account(reply))
+        return reply
 
     def _ask_kindly(self, text: str) -> None:
         try:
@@ -99,6 +107,13 @@ class Conversation:
     def _show(self, text: str, decision: str) -> None:
         if not self._as_json:
             self._console.print(coloured(text, decision), end="")
+
+
+def verified(reply: Reply) -> bool:
+    """Whether verifiers judged something of the answer, and nothing that they should have judged went without."""
+    tokens = reply.summary.get("tokens", {})
+    judged = sum(int(tokens.get(name, 0)) for name in ("accepted", "corrected"))
+    return judged > 0 and not tokens.get("unverified") and not reply.summary.get("degraded")
 
 
 def account(reply: Reply) -> Text:

@@ -1,4 +1,4 @@
-"""Whether a service is ready and whether it still gets on, and why not. Pure: no I/O; may be asked from any thread."""
+"""Whether a service has started, is ready and still gets on, and why not. Pure: no I/O; may be asked from any thread."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class Health:
         self.reasons: dict[str, str] = {}
         self.notes: dict[str, bool] = {}  # told beside the conditions; readiness does not wait for them
         self._watches: dict[str, tuple[Stalled, Callable[[], str]]] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether the model is loaded; a service without one has started once it can be asked."""
+        return self.conditions.get("model", True)
 
     @property
     def ready(self) -> bool:

@@ -23,7 +23,9 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log line that is written; `debug` also shows the Kafka client's own lines"
     )
-    metrics_host: str = Field(default="127.0.0.1", description="address that /metrics, /livez, /readyz and /lag listen on")
+    metrics_host: str = Field(
+        default="127.0.0.1", description="address that /metrics, /startz, /livez, /readyz and /lag listen on"
+    )
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="TCP port of /metrics and the health checks; 0 picks a free one and logs it"
     )

@@ -155,6 +155,8 @@ class Telemetry:
     def _page(self, path: str) -> Page:
         if path == "/metrics":
             return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
+        if path == "/startz":
+            return _json({"started": self.health.started}, good=self.health.started)
         if path == "/livez":
             causes = self.health.causes()
             return _json({"alive": not causes, "causes": causes}, good=not causes)
@@ -163,7 +165,7 @@ class Telemetry:
             return _json(answer, good=bool(answer["ready"]))
         if path == "/lag":
             return _json(self.lag.summary(), good=True)
-        return HTTPStatus.NOT_FOUND, "text/plain", b"not found: try /metrics, /livez, /readyz or /lag\n"
+        return HTTPStatus.NOT_FOUND, "text/plain", b"not found: try /metrics, /startz, /livez, /readyz or /lag\n"
 
 
 def _json(answer: Mapping[str, object], *, good: bool) -> Page:

@@ -44,6 +44,21 @@ async def test_health_metrics_and_lag() -> None:
         await telemetry.close()
 
 
+async def test_a_service_has_started_once_its_model_is_there_whatever_its_links_do() -> None:
+    telemetry = Telemetry()
+    port = await telemetry.serve("127.0.0.1", 0)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/startz")).json() == {"started": True}, "one without a model"
+            telemetry.conditions.update(model=False, kafka=False)
+            assert (await client.get("/startz")).status_code == 503
+            telemetry.conditions["model"] = True
+            assert (await client.get("/startz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 503
+    finally:
+        await telemetry.close()
+
+
 def test_quantiles_are_exact() -> None:
     lag = LoopLag(CollectorRegistry())
     for n in range(1, 1001):
