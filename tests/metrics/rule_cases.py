@@ -37,7 +37,10 @@ def _lag(late: float) -> Series:
 
 
 def _tokens(skipped: float, unverified: float) -> Series:
+    """Of one namespace; a larger one beside it has all its verdicts."""
     return {
+        'sluice_tokens_total{instance="z",namespace="other",decision="skipped"}': f"0+9000x{_LONG}",
+        'sluice_tokens_total{instance="z",namespace="other",decision="unverified"}': f"0+0x{_LONG}",
         'sluice_tokens_total{instance="a",decision="skipped"}': f"0+{skipped}x{_LONG}",
         'sluice_tokens_total{instance="a",decision="unverified"}': f"0+{unverified}x{_LONG}",
     }
@@ -57,6 +60,7 @@ CASES = {
         {'sluice_link_up{instance="a",link="kafka"}': _UP},
     ),
     "SluiceTokensUnverified": Case(_tokens(90, 10), _tokens(97, 3)),
+    "SluiceNoVerdicts": Case(_tokens(40, 60), _tokens(90, 10)),
     "SluiceBreakerOpen": Case(
         _flat('sluice_breaker_state{instance="a",state="closed"}', 0)
         | _flat('sluice_breaker_state{instance="b",state="closed"}', 1),
@@ -108,6 +112,19 @@ CASES = {
     ),
     "SluicePolicyLease": Case(
         _flat('sluice_policy_leading{instance="a"}', 1) | _flat('sluice_policy_leading{instance="b"}', 1),
-        _flat('sluice_policy_leading{instance="a"}', 1) | _flat('sluice_policy_leading{instance="b"}', 0),
+        _flat('sluice_policy_leading{instance="a"}', 1)
+        | _flat('sluice_policy_leading{instance="b"}', 0)
+        | _flat('sluice_policy_leading{instance="c",namespace="other"}', 1),
     ),
 }
+# Further ways to raise one, each with its quiet side.
+MORE = (
+    (
+        "SluicePolicyLease",  # no process any more, and never one
+        Case({'sluice_policy_leading{instance="a"}': "1+0x30 stale"}, _flat('sluice_sessions{instance="a"}', 1)),
+    ),
+    (
+        "SluiceServiceDown",
+        Case({'up{job="monitoring/sluice-verifier",instance="a"}': _DOWN}, {'up{job="my-sluice",instance="a"}': _DOWN}),
+    ),
+)
