@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
+from services.common import synthetic as law
 from services.common.lm import loading, presets
 from services.common.lm.attention import LastRow
 from services.common.lm.engine import CausalEngine
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
+from services.edge_worker import synthetic
 from services.edge_worker.calibration import Calibrated
-from services.edge_worker.draft import ModelDrafter
+from services.edge_worker.draft import Drafter, ModelDrafter
 from services.edge_worker.settings import EdgeSettings
-from services.edge_worker.signals import Importance
+from services.edge_worker.signals import Importance, Signal
+
+
+class Loaded(Drafter, Protocol):
+    """A drafter with something behind it that works, or has stopped."""
+
+    def stalled(self) -> float:
+        """Seconds since a step was last done, while there is one to do; else 0."""
+        ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Ready:
     """A draft model that can write. ``description`` is for the log."""
 
-    drafter: ModelDrafter
+    drafter: Loaded
     tokenizer: PreTrainedTokenizerBase
     tokenizer_hash: str
     end_ids: frozenset[int]
@@ -33,6 +46,8 @@ class Ready:
 
 def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
     """Load the draft model and warm it up. Raises ``ConfigError`` with one line about what to change."""
+    if law.is_synthetic(settings.draft):
+        return _synthetic(settings, calibrated)
     try:
         pair = presets.preset(settings.preset)
         reference = settings.draft or pair.draft
@@ -96,6 +111,25 @@ def load(settings: EdgeSettings, calibrated: Calibrated | None = None) -> Ready:
         },
         str(loaded.model.device),
     )
+
+
+def _synthetic(settings: EdgeSettings, calibrated: Calibrated | None) -> Ready:
+    if calibrated is not None or settings.signal is not Signal.ONE_MINUS_MAX or settings.importance is not Importance.NONE:
+        raise ConfigError(
+            "SLUICE_EDGE_DRAFT is synthetic: it knows the signal one_minus_max only, no importance and no calibration"
+        )
+    target = settings.target or law.REFERENCE
+    if not law.is_synthetic(target):
+        raise ConfigError(f"SLUICE_EDGE_DRAFT is synthetic, but SLUICE_EDGE_TARGET is {target}: both or neither")
+    step_seconds = settings.synthetic_step_ms / 1000
+    try:
+        drafter = synthetic.drafter(
+            settings.draft, slots=settings.sessions, entries=settings.x_entries, step_seconds=step_seconds
+        )
+    except ModelError as error:
+        raise ConfigError(f"SLUICE_EDGE_DRAFT: {error}") from error
+    description: dict[str, object] = {"draft": settings.draft, "sessions": settings.sessions, "step_seconds": step_seconds}
+    return Ready(drafter, synthetic.tokenizer(), law.TOKENIZER_HASH, frozenset(), target, settings.context_tokens, description)
 
 
 def _weights(settings: EdgeSettings, calibrated: Calibrated | None) -> str:

@@ -30,7 +30,9 @@ class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings)
         default="smollm2-135m", description="the pair of models, where `draft` and `target` do not say otherwise"
     )
     draft: str = Field(
-        default="", description="small model: preset side, Hugging Face id, folder, GGUF file; empty: the preset's"
+        default="",
+        description="small model: preset side, Hugging Face id, folder, GGUF file, or `synthetic` (no model); empty: the "
+        "preset's",
     )
     target: str = Field(
         default="", description="large model of the verifiers, for its name and tokenizer check; empty: the preset's"
@@ -39,6 +41,9 @@ class EdgeSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings)
     weights: str = Field(default="auto", description="format of the draft's linear layers; auto: the fastest measured at start")
     device: str = Field(default="auto", description="torch device of the draft model")
     threads: int = Field(default_factory=usable_cores, ge=1, description="CPU threads of the draft model")
+    synthetic_step_ms: float = Field(
+        default=0.0, ge=0, description="`synthetic` draft only: milliseconds that a draft step takes, in each session by itself"
+    )
     prefill_tokens: int = Field(default=256, ge=1, description="prompt tokens of one pass of the draft model")
     context_tokens: int = Field(default=2048, ge=16, description="most tokens of prompt and answer together")
     sessions: int = Field(default=4, ge=1, le=256, description="answers written at the same time; one more is refused with 429")
