@@ -37,13 +37,15 @@ class ApacheKafka:
     """A node whose data, certificates and logs (``kafka-1.log``, ``kafka-2.log``, ... one for each start) lie in ``folder``.
 
     ``secure``: clients log in by SASL_SSL with SCRAM-SHA-512 as one of ``properties.USERS`` (``password_of``), trust
-    ``ca_file``, and may do only what an ACL allows; ``admin`` may do all. ``broker_settings``: Kafka's own, with ``_`` for
-    ``.`` (``group_min_session_timeout_ms=1000``). Raises ``Unavailable`` where Apache Kafka cannot be had.
+    ``ca_file``, and may do only what an ACL allows; ``admin`` may do all. ``host``: the address of this machine that clients
+    use. ``broker_settings``: Kafka's own, with ``_`` for ``.`` (``group_min_session_timeout_ms=1000``). Raises ``Unavailable``
+    where Apache Kafka cannot be had.
     """
 
-    def __init__(self, folder: Path, secure: bool = False, **broker_settings: object) -> None:
+    def __init__(self, folder: Path, secure: bool = False, host: str = "127.0.0.1", **broker_settings: object) -> None:
         self.folder = folder
         self.secure = secure
+        self.host = host
         self._jars = kafka_jars()
         self._settings = {name.replace("_", "."): _value(value) for name, value in broker_settings.items()}
         self._ports = (0, 0, 0)
@@ -56,12 +58,12 @@ class ApacheKafka:
     @property
     def bootstrap(self) -> str:
         """``host:port`` for clients; the same after a restart."""
-        return f"127.0.0.1:{self._ports[0]}"
+        return f"{self.host}:{self._ports[0]}"
 
     @property
     def plain_bootstrap(self) -> str:
         """``host:port`` of the listener without TLS and login, where one may do all: for tests' own use."""
-        return f"127.0.0.1:{self._ports[2] if self.secure else self._ports[0]}"
+        return f"127.0.0.1:{self._ports[2]}" if self.secure else self.bootstrap
 
     @property
     def ca_file(self) -> Path:
@@ -143,7 +145,7 @@ class ApacheKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not any(self._ports):  # a node that has lost its data is found where it was
             self._ports = _three_ports()
-        properties.write(self.folder, self._ports, self.secure, self._settings)
+        properties.write(self.folder, self.host, self._ports, self.secure, self._settings)
         users = properties.USERS if self.secure else ()
         scram = [
             part
@@ -175,7 +177,7 @@ class ApacheKafka:
                     self.close()
                     raise RuntimeError(f"Apache Kafka did not start; the end of {self.log}:\n{tail}")
                 time.sleep(0.02)
-        with socket.create_connection(("127.0.0.1", self._ports[0]), timeout=5):
+        with socket.create_connection((self.host, self._ports[0]), timeout=5):
             pass
 
     @staticmethod

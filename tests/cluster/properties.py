@@ -45,31 +45,31 @@ def password_of(user: str) -> str:
     return f"{user}-secret"
 
 
-def write(folder: Path, ports: tuple[int, int, int], secure: bool, settings: dict[str, str]) -> None:
-    """``ports``: for clients, for the controller, and for the broker's own use (no login, loopback)."""
+def write(folder: Path, host: str, ports: tuple[int, int, int], secure: bool, settings: dict[str, str]) -> None:
+    """``host``: for clients. ``ports``: for clients, for the controller, and for the broker's own use (no login, loopback)."""
     client, controller, internal = ports
-    host = "127.0.0.1"
+    own = "127.0.0.1"
     protocol = "SASL_SSL" if secure else "PLAINTEXT"
     values = {
         **_PLAIN_DEFAULTS,
-        "controller.quorum.voters": f"1@{host}:{controller}",
-        "listeners": f"CLIENT://{host}:{client},CONTROLLER://{host}:{controller},INTERNAL://{host}:{internal}",
-        "advertised.listeners": f"CLIENT://{host}:{client},INTERNAL://{host}:{internal}",
+        "controller.quorum.voters": f"1@{own}:{controller}",
+        "listeners": f"CLIENT://{host}:{client},CONTROLLER://{own}:{controller},INTERNAL://{own}:{internal}",
+        "advertised.listeners": f"CLIENT://{host}:{client},INTERNAL://{own}:{internal}",
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
         "log.dirs": str(folder / "data"),
-        **(_secure(folder) if secure else {}),
+        **(_secure(folder, host) if secure else {}),
         **settings,
     }
     (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     (folder / "log4j2.properties").write_text(_LOGGING)
 
 
-def _secure(folder: Path) -> dict[str, str]:
+def _secure(folder: Path, host: str) -> dict[str, str]:
     if not (folder / "ca.pem").exists():
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
-        certificate = authority.issue_cert("localhost", "127.0.0.1")
+        certificate = authority.issue_cert("localhost", *sorted({"127.0.0.1", host}))
         key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # Java reads no other form
         (folder / "server.pem").write_bytes(pkcs8 + b"".join(part.bytes() for part in certificate.cert_chain_pems))
