@@ -1,4 +1,4 @@
-"""The padded pass on slots gives what transformers' own generation gives, whatever shares the pass."""
+"""A pass on slots gives what transformers' own generation gives, whatever shares the pass."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from services.common.lm.engine import CausalEngine
+from services.common.lm.parts import decoder
 from tests.lm.conftest import tiny_model
 
 PROMPTS = ("The capital of France is", "Write one sentence about rivers, please.", "2, 4, 6, 8,")
@@ -108,3 +109,48 @@ def test_a_pass_beyond_the_slot_is_refused() -> None:
     engine.hidden([0], [0], [[1] * 8])
     with pytest.raises(ValueError, match="8 tokens of its slot"):
         engine.hidden([0], [4], [[1] * 5])
+
+
+TEXTS = [[5 + i for i in range(n)] for n in (40, 7, 90, 22)]
+SPANS = [[9], [3, 4, 5], [11], [8, 7, 6, 5]]
+
+
+@pytest.mark.parametrize("kind", ["lean", "transformers' own pass"])
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 0, 3, 1]], ids=["adjacent slots", "scattered slots"])
+def test_a_pass_without_padding_gives_the_states_of_rows_alone(kind: str, rows: list[int]) -> None:
+    model = tiny_model()
+    if kind != "lean":
+        decoder(model).register_forward_hook(lambda *_: None)
+    together = CausalEngine(model, slots=4, capacity_tokens=128)
+    assert (together._lean is not None) == (kind == "lean")
+    together.hidden(rows, [0] * 4, TEXTS)
+    found = together.hidden(rows, [len(t) for t in TEXTS], SPANS)
+    alone = CausalEngine(model, slots=1, capacity_tokens=128)
+    for states, text, span in zip(found, TEXTS, SPANS, strict=True):
+        whole = alone.hidden([0], [0], [text + span])[0]
+        torch.testing.assert_close(states[: len(span)], whole[-len(span) :], atol=1e-4, rtol=1e-4)
+
+
+def test_a_long_row_adds_only_its_own_tokens_to_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = CausalEngine(tiny_model(), slots=3, capacity_tokens=128)
+    seen: set[tuple[int, int]] = set()
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        seen.add((query.shape[2], key.shape[2]))
+        return attend(query, key, *rest, **options)
+
+    engine.hidden([0, 1, 2], [0, 0, 0], [[1] * 4, [2] * 100, [3] * 6])
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    engine.hidden([0, 1, 2], [4, 100, 6], [[1], [2], [3, 4]])
+    group = engine._group
+    assert seen == {(group, 5), (group, 101), (2 * group, 8)}
+
+
+def test_a_row_copied_goes_on_as_its_source() -> None:
+    engine = CausalEngine(tiny_model(), slots=2, capacity_tokens=64)
+    text = list(range(1, 31))
+    whole = engine.hidden([0], [0], [text])
+    engine.cache.copy(0, 1, 20)
+    states = engine.hidden([1], [20], [text[20:]])
+    torch.testing.assert_close(states[0], whole[0, 20:], atol=1e-4, rtol=1e-4)

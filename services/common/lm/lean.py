@@ -19,8 +19,8 @@ from transformers.models.mistral.modeling_mistral import MistralModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
 from services.common.lm import linear
-from services.common.lm.attention import LastRow
-from services.common.lm.cache import Plan, SlotCache
+from services.common.lm.attention import LastRow, flat_attention
+from services.common.lm.cache import FlatPlan, Plan, SlotCache
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -68,16 +68,25 @@ class LeanDecoder:
         ]
 
     def __call__(
-        self, ids: torch.Tensor, mask: torch.Tensor, plan: Plan, cache: SlotCache, watch: LastRow | None = None
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        plan: Plan | FlatPlan,
+        cache: SlotCache,
+        watch: LastRow | None = None,
     ) -> torch.Tensor:
-        """``ids`` `[batch, span]` and ``attention.causal_mask`` to final states `[batch, span, hidden]`."""
+        """``ids`` `[batch, span]` and ``attention.causal_mask`` to final states `[batch, span, hidden]`.
+
+        In a flat pass the rows have masks of their own.
+        """
+        flat = plan if isinstance(plan, FlatPlan) else None
         states: torch.Tensor = self._embedding(ids)
         cos, sin = self._rotary(states, position_ids=plan.positions)
         half = self._head_dim // 2
         cos, sin = cos.unsqueeze(2), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1).unsqueeze(2)
         for index, layer in enumerate(self._layers):
             asked = watch if watch is not None and watch.layer == index else None
-            attended = self._attend(index, layer, _normed(layer.norm, states), (cos, sin), mask, cache, asked)
+            attended = self._attend(index, layer, _normed(layer.norm, states), (cos, sin), mask, cache, flat, asked)
             states = states + layer.output(attended)
             gate, up = layer.gate_up(_normed(layer.norm_after, states)).chunk(2, dim=-1)
             states = states + layer.down(functional.silu(gate).mul_(up))
@@ -89,8 +98,9 @@ class LeanDecoder:
         layer: _Layer,
         states: torch.Tensor,
         rotation: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor,
+        mask: torch.Tensor | None,
         cache: SlotCache,
+        flat: FlatPlan | None,
         watch: LastRow | None,
     ) -> torch.Tensor:
         """One layer's attention, before its output projection: `[batch, span, heads * dim]`."""
@@ -105,6 +115,9 @@ class LeanDecoder:
         turned = (turning * cos).add_(swapped.mul_(sin)).transpose(1, 2)
         heads = group * key_heads
         keys, values = cache.update(turned[:, heads:], every[:, :, -key_heads:].transpose(1, 2), index)
+        if flat is not None:
+            seen = flat_attention(turned[:, :heads], cache, flat, index, self._scaling, watch)
+            return seen.reshape(batch, span, heads * dim)
         if watch is not None:
             watch.take(turned[:, :heads], keys, self._scaling)
         queries = turned[:, :heads].reshape(batch, key_heads, group * span, dim)
