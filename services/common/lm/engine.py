@@ -46,8 +46,9 @@ class CausalEngine:
     ) -> torch.Tensor:
         """Feed ``tokens[b]`` to slot ``rows[b]`` from position ``starts[b]``; final states `[batch, span, hidden]`.
 
-        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless. What is padded
-        is the result: rows that differ share the pass without padding. ``watch`` gets one layer's attention; raises ``ValueError`` where the model has no such layer or its own way of attending.
+        ``span`` is the longest of ``tokens``; shorter ones are padded on the right and their tail is meaningless. Only the
+        result is padded: rows that differ share the pass without padding. ``watch`` gets one layer's attention; raises
+        ``ValueError`` where the model has no such layer or its own way of attending.
         """
         run = self._flat if self._pays(rows, starts, tokens) else self._padded
         states = run(rows, starts, tokens, watch)
