@@ -21,11 +21,21 @@ Recording and alert rules are in `infra/prometheus`; [runbook.md](runbook.md) sa
 """
 _TAIL = """## Traces
 
-With `SLUICE_EDGE_OTLP_ENDPOINT` and `SLUICE_VERIFIER_OTLP_ENDPOINT` set, OpenTelemetry traces go there by OTLP over HTTP (extra
-`otlp`). An answer is a span `answer`; under it each round has `draft`, `uplink` and `downlink` from the edge worker and `queue`
-and `verify` from the verifier, which learns the parent from the session's opening. An attempt at a round that got no usable
-verdict is a span `lost` with `sluice.cause`. Attributes: `sluice.session`, `sluice.round`, `sluice.attempt`, counts of tokens,
-how the answer ended; never text or token ids.
+With `SLUICE_EDGE_OTLP_ENDPOINT`, `SLUICE_VERIFIER_OTLP_ENDPOINT` and `SLUICE_POLICY_OTLP_ENDPOINT` set, OpenTelemetry traces go
+there by OTLP over HTTP (extra `otlp`).
+
+| span | under | by | what it is |
+|---|---|---|---|
+| `answer` | the client's span, if its request names one | edge worker | the whole answer |
+| `draft`, `uplink`, `downlink` | `answer` | edge worker | segments of a round with a verdict |
+| `queue`, `verify` | `answer` | verifier, told of the parent by the session's opening | the other two segments |
+| `lost` | `answer` | edge worker | an attempt at a round that got no usable verdict: `sluice.cause` |
+| `policy turn` |  | policy | one turn of the control loop |
+| `collect`, `look`, `decide`, `publish` | `policy turn` | policy | its parts; `look`: at the lease and at overrides |
+| `decision` | `policy turn` | policy | knobs, source and reason for one class of devices |
+
+Attributes of an answer's spans: `sluice.session`, `sluice.round`, `sluice.attempt`, counts of tokens, how it ended; never text
+or token ids.
 
 A request's `traceparent` header (W3C Trace Context) is taken over: `answer` is then a child of the client's span, and is traced
 if, and only if, the client's flag says so. `SLUICE_EDGE_TRACE_SHARE` is the share that is traced of the other answers. Strip

@@ -1,5 +1,5 @@
-"""What traces tell: spans of an answer's rounds, by name, with their times; no text and no token ids. Off unless an operator
-names a collector (see ``otlp``)."""
+"""What traces tell: spans of an answer's rounds and of the policy's turns, by name, with their times; no text and no token ids.
+Off unless an operator names a collector (see ``otlp``)."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Untraced:
 
 
 class TracedSettings(ServiceSettings):
-    """Of services that take part in a round."""
+    """Of services that can be traced."""
 
     otlp_endpoint: str = Field(
         default="",
         pattern=r"^(https?://[^\s/]+\S*)?$",
         description="URL of an OpenTelemetry collector (OTLP over HTTP, often port 4318) that traces go to, one span for each "
-        "segment of a round; empty: no traces. Needs the extra `otlp`",
+        "segment of a round and each turn of the policy; empty: no traces. Needs the extra `otlp`",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 
 import structlog
 
@@ -13,6 +14,7 @@ from services.common.outage import Link
 from services.common.redis_client import TRANSIENT, connect
 from services.common.settings import ConfigError
 from services.common.telemetry import Telemetry
+from services.common.tracing import tracer
 from services.policy.collector import Collector, Prometheus
 from services.policy.controller import Controller
 from services.policy.journal import DecisionLog
@@ -29,6 +31,8 @@ async def run(settings: PolicySettings) -> None:
     """Decide until SIGTERM or SIGINT. Raises ``ConfigError`` where settings cannot work."""
     stop = stop_event()
     journal = DecisionLog(settings.log_file, settings.log_file_bytes)
+    name = secrets.token_hex(8)
+    tracing = tracer(settings.otlp_endpoint, "policy", f"{socket.gethostname()}-{name}")
     client = connect(settings.redis_link, connections=CONNECTIONS, timeout_seconds=settings.redis_timeout_ms / 1000)
     telemetry = Telemetry(watchdog_seconds=settings.watchdog_seconds)
     telemetry.conditions.update(serving=True, redis=False)
@@ -41,7 +45,7 @@ async def run(settings: PolicySettings) -> None:
     source = Prometheus(
         settings.prometheus_url, settings.prometheus_timeout_seconds, settings.prometheus_token.get_secret_value()
     )
-    publisher = Publisher(client, secrets.token_hex(8), settings.times)
+    publisher = Publisher(client, name, settings.times)
     metrics = PolicyMetrics(telemetry.registry)
     metrics.bounded(settings.plan.budgets)
     loop = Loop(
@@ -52,6 +56,7 @@ async def run(settings: PolicySettings) -> None:
         journal,
         metrics,
         (Link("prometheus", telemetry), Link("redis", telemetry)),
+        tracer=tracing,
     )
     telemetry.health.watch("control loop", loop.stalled)
     telemetry.start_lag_probe()
@@ -64,6 +69,7 @@ async def run(settings: PolicySettings) -> None:
         with contextlib.suppress(*TRANSIENT):
             await client.aclose()
         await source.close()
+        await asyncio.to_thread(tracing.close)
         await telemetry.close()
     log.info("stopped")
 

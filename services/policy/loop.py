@@ -15,6 +15,7 @@ import structlog
 from services.common.outage import Link
 from services.common.policy_record import OverrideRecord, PolicyRecord
 from services.common.redis_client import TRANSIENT, Client
+from services.common.tracing import Tracer, Untraced
 from services.policy import publisher as publishing
 from services.policy.collector import CollectError
 from services.policy.controller import Controller
@@ -23,6 +24,7 @@ from services.policy.inputs import Inputs
 from services.policy.journal import DecisionLog
 from services.policy.metrics import PolicyMetrics
 from services.policy.publisher import Publisher
+from services.policy.tracing import TurnTrace
 
 
 class Collects(Protocol):
@@ -32,7 +34,7 @@ class Collects(Protocol):
 
 
 class Loop:
-    """``wall``: seconds since 1970, for the log only."""
+    """``wall``: seconds since 1970, for log and traces only."""
 
     def __init__(
         self,
@@ -46,12 +48,14 @@ class Loop:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        tracer: Tracer | None = None,
     ) -> None:
         self._controller, self._collector = controller, collector
         self._client, self._publisher = client, publisher
         self._journal, self._metrics = journal, metrics
         self._prometheus, self._redis = links
         self._clock, self._wall = clock, wall
+        self._tracer = tracer or Untraced()
         self._version = 0  # of the record that was last seen
         self._overrides: dict[str, Override] = {}
         self._beat = clock()
@@ -63,16 +67,22 @@ class Loop:
 
     async def once(self) -> dict[str, Decision]:
         """One turn. Never raises for a Prometheus or a Redis that is away."""
-        inputs = await self._collect()
-        await self._look()
-        self._controller.observe(inputs)
-        now = self._clock()
-        decisions = self._controller.decide(now, self._overrides)
+        trace = TurnTrace(self._tracer, self._wall)
+        with trace.part("collect"):
+            inputs = await self._collect()
+        with trace.part("look"):
+            await self._look()
+        with trace.part("decide"):
+            self._controller.observe(inputs)
+            decisions = self._controller.decide(self._clock(), self._overrides)
+        trace.decided(decisions.values())
         for decision in decisions.values():
             self._metrics.decided(decision)
         if self.leading:
-            await self._publish(decisions)
+            with trace.part("publish"):
+                await self._publish(decisions)
         self._metrics.leading.set(self.leading)
+        trace.end(leading=self.leading, version=self._version)
         self._beat = self._clock()
         return decisions
 

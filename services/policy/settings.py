@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.redis_client import RedisSettings
+from services.common.tracing import TracedSettings
 from services.policy.budgets import Budgets
 from services.policy.controller import Bounds, Plan
 from services.policy.damping import Calm
@@ -17,7 +18,7 @@ from services.policy.publisher import Times
 from services.policy.queries import Windows
 
 
-class PolicySettings(RedisSettings):
+class PolicySettings(RedisSettings, TracedSettings):
     """Built in ``__main__`` and passed down. Contradictory values are refused."""
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_POLICY_", extra="ignore")

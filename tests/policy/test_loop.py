@@ -9,6 +9,7 @@ from pathlib import Path
 from services.common.outage import Link
 from services.common.redis_client import Client, connect
 from services.common.telemetry import Telemetry
+from services.common.tracing import Tracer
 from services.policy import publisher as publishing
 from services.policy.collector import CollectError
 from services.policy.controller import Controller
@@ -38,7 +39,9 @@ class Hand:
         return inputs(now)
 
 
-def process(hand: Hand, client: Client, name: str, log: Path | None = None) -> tuple[Loop, Telemetry]:
+def process(
+    hand: Hand, client: Client, name: str, log: Path | None = None, tracer: Tracer | None = None
+) -> tuple[Loop, Telemetry]:
     telemetry = Telemetry()
     loop = Loop(
         Controller(replace(PLAN, hold_seconds=20.0)),
@@ -49,6 +52,7 @@ def process(hand: Hand, client: Client, name: str, log: Path | None = None) -> t
         PolicyMetrics(telemetry.registry),
         (Link("prometheus", telemetry), Link("redis", telemetry)),
         clock=hand.clock,
+        tracer=tracer,
     )
     return loop, telemetry
 
