@@ -11,7 +11,7 @@ from services.pair.gather import Gather
 from services.verifier.engine import TargetEngine
 from services.verifier.feed import Pass
 from services.verifier.scheduler import Chunk, Round
-from services.verifier.slots import Slot, SlotTable, common_prefix
+from services.verifier.slots import Place, Slot, SlotTable, common_prefix
 
 PREFILL, VERIFY = "prefill", "verify"  # kinds of requests
 
@@ -24,14 +24,14 @@ class Places(SlotTable):
         self._slots: dict[bytes, Slot] = {}
         self.rows: dict[bytes, int] = {}
 
-    def valid(self, session: bytes, ids: list[int]) -> int:
+    def valid(self, session: bytes, ids: list[int], tenant: str = "") -> int:
         slot = self._slots.get(session)
         return 0 if slot is None else common_prefix(slot.ids, ids)
 
-    def take(self, session: bytes, keep: Collection[bytes]) -> Slot:
-        return self._slots.setdefault(session, Slot(self.rows[session]))
+    def place(self, session: bytes, ids: list[int], tenant: str, keep: Collection[bytes]) -> Place:
+        return Place(self._slots.setdefault(session, Slot(self.rows[session])), self.valid(session, ids))
 
-    def release(self, session: bytes) -> None:
+    def drop(self, session: bytes) -> None:
         self._slots.pop(session, None)
 
     def missing(self, session: bytes, base: list[int], total: int) -> int:

@@ -50,9 +50,12 @@ class TargetEngine:
 
     def forget(self, sessions: list[bytes]) -> None:
         for session in sessions:
-            self._slots.release(session)
+            self._slots.drop(session)
 
     def _hidden(self, feeds: list[Feed]) -> torch.Tensor:
+        for f in feeds:
+            if f.source is not None:
+                self._engine.cache.copy(f.source, f.slot.row, f.start)
         return self._engine.hidden([f.slot.row for f in feeds], [f.start for f in feeds], [f.tokens for f in feeds])
 
     def law(self, item: Round, logits: torch.Tensor) -> list[Row]:

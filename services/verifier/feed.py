@@ -23,6 +23,7 @@ class Pass:
     sessions: int
     tokens: int
     fed: tuple[int, ...] = ()
+    shared: int = 0  # tokens that were copied from another session's slot instead
 
 
 class Engine(Protocol):
@@ -43,21 +44,25 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Feed:
-    """``tokens`` go into ``slot`` from position ``start``."""
+    """``tokens`` go into ``slot`` from position ``start``; what is before it is first copied from row ``source``, if any."""
 
     slot: Slot
     start: int
     tokens: list[int]
+    source: int | None = None
 
 
 def of_chunks(slots: SlotTable, chunks: Sequence[Chunk]) -> list[Feed]:
     """What makes the chunks valid. From here on the slots count as holding only what stands before each feed."""
-    return _plan(slots, [(c.session, c.ids, c.ids) for c in chunks])
+    return _plan(slots, [(c.session, c.tenant, c.ids, c.ids) for c in chunks])
 
 
 def of_rounds(slots: SlotTable, rounds: Sequence[Round]) -> list[Feed]:
     """What makes the rows that judge the rounds: the last ``rows`` of each feed."""
-    return _plan(slots, [(r.session, r.base, (r.base + [t.d for t in r.span])[: len(r.base) + r.rows - 1]) for r in rounds])
+    return _plan(
+        slots,
+        [(r.session, r.tenant, r.base, (r.base + [t.d for t in r.span])[: len(r.base) + r.rows - 1]) for r in rounds],
+    )
 
 
 def done(feeds: Sequence[Feed]) -> Pass:
@@ -65,16 +70,17 @@ def done(feeds: Sequence[Feed]) -> Pass:
     for feed in feeds:
         feed.slot.ids = feed.slot.ids + feed.tokens
     fed = tuple(len(feed.tokens) for feed in feeds)
-    return Pass(len(feeds), sum(fed), fed)
+    return Pass(len(feeds), sum(fed), fed, sum(feed.start for feed in feeds if feed.source is not None))
 
 
-def _plan(slots: SlotTable, wanted: list[tuple[bytes, list[int], list[int]]]) -> list[Feed]:
-    """For each session, its base and all ids it is to hold (at least one more than is kept)."""
-    keep = {session for session, _, _ in wanted}
+def _plan(slots: SlotTable, wanted: list[tuple[bytes, str, list[int], list[int]]]) -> list[Feed]:
+    """For each session its tenant, its base and all ids it is to hold (at least one more than is kept). Copies are in order: a
+    row that is a source may be written by a later one."""
+    keep = {session for session, *_ in wanted}
     feeds = []
-    for session, base, ids in wanted:
-        start = min(slots.valid(session, base), len(base) - 1)
-        slot = slots.take(session, keep)
-        slot.ids = base[:start]
-        feeds.append(Feed(slot, start, ids[start:]))
+    for session, tenant, base, ids in wanted:
+        place = slots.place(session, base, tenant, keep)
+        start = min(place.valid, len(base) - 1)
+        place.slot.ids = base[:start]
+        feeds.append(Feed(place.slot, start, ids[start:], place.source))
     return feeds

@@ -88,7 +88,7 @@ class RoundHandler:
         if put is Put.WRITTEN:
             self._remember(arrival.session, context)
             self._pay(arrival.session)
-            self._pump.prompt(arrival.session, ids)
+            self._pump.prompt(arrival.session, ids, tenant)
         return None
 
     async def _cancel(self, arrival: Arrival, message: Cancel) -> str | None:
@@ -161,7 +161,16 @@ class RoundHandler:
     ) -> str | None:
         opened = context.open
         item = Round(
-            arrival.session, context.ids, span, opened.sampling, opened.seed, message.round, message.want_bonus, deadline
+            arrival.session,
+            context.ids,
+            span,
+            opened.sampling,
+            opened.seed,
+            message.round,
+            message.want_bonus,
+            deadline,
+            context.tenant,
+            opened.device_class,
         )
         try:
             answer = await self._pump.judge(item)

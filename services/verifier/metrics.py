@@ -34,6 +34,7 @@ class VerifierMetrics:
         self.misses = meters.counter(names.CACHE_MISSES)
         self.rebuilds = meters.counter(names.CACHE_REBUILDS)
         self.rebuilt_tokens = meters.counter(names.REBUILT_TOKENS)
+        self.shared = meters.counter(names.SHARED_TOKENS)
         self.slots_used = meters.gauge(names.SLOTS_USED)
         self.slots = meters.gauge(names.SLOTS)
 

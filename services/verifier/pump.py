@@ -70,10 +70,10 @@ class Pump:
         self._progress = time.monotonic()
         self._log = structlog.get_logger()
 
-    def prompt(self, session: bytes, ids: list[int]) -> None:
+    def prompt(self, session: bytes, ids: list[int], tenant: str = "") -> None:
         """Feed ``ids`` ahead of the session's next round, when there is time."""
         self._begin()
-        self._scheduler.add_prompt(session, ids, time.time())
+        self._scheduler.add_prompt(session, ids, time.time(), tenant)
         self._wake.set()
 
     def release(self, session: bytes) -> None:
@@ -146,7 +146,7 @@ class Pump:
 
     def _count_lookups(self) -> None:
         for item in self._fresh:
-            valid = self._slots.valid(item.session, item.base)
+            valid = self._slots.valid(item.session, item.base, item.tenant)
             item.missing = len(item.base) - valid
             if valid:
                 self._metrics.hits.inc()
@@ -220,4 +220,5 @@ class Pump:
     def _count(self, cost: Pass, phase: str, seconds: float) -> None:
         self._metrics.passes.labels(phase).inc(cost.sessions)
         self._metrics.processed.labels(phase).inc(cost.tokens)
+        self._metrics.shared.inc(cost.shared)
         self._metrics.busy.inc(seconds)

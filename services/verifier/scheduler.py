@@ -42,6 +42,8 @@ class Round:
     number: int
     want_bonus: bool
     deadline: float
+    tenant: str = ""  # whose session it is: prefixes are shared inside a tenant only; empty: not at all
+    device_class: str = ""
     missing: int = 0  # ids of the base that were not in the cache when the round came
 
     @property
@@ -56,12 +58,14 @@ class Chunk:
 
     session: bytes
     ids: list[int]
+    tenant: str = ""
 
 
 @dataclass
 class _Prompt:
     ids: list[int]
     due: float
+    tenant: str
 
 
 @dataclass
@@ -73,7 +77,7 @@ class Step:
     expired: list[Round] = field(default_factory=list)
 
 
-Valid = Callable[[bytes, list[int]], int]
+Valid = Callable[[bytes, list[int], str], int]
 
 
 class Scheduler:
@@ -91,10 +95,10 @@ class Scheduler:
             raise ValueError("two rounds of one session in the queue")
         self._rounds[item.session] = item
 
-    def add_prompt(self, session: bytes, ids: list[int], now: float) -> None:
+    def add_prompt(self, session: bytes, ids: list[int], now: float, tenant: str = "") -> None:
         """Prefill ``ids`` when there is time; replaces an earlier wish of the session. Of too many, the oldest yields."""
         self._prompts.pop(session, None)
-        self._prompts[session] = _Prompt(ids, now + PREFILL_PATIENCE_SECONDS)
+        self._prompts[session] = _Prompt(ids, now + PREFILL_PATIENCE_SECONDS, tenant)
         if len(self._prompts) > self.limits.prompts:
             del self._prompts[next(iter(self._prompts))]
 
@@ -141,18 +145,18 @@ class Scheduler:
         ready: list[tuple[float, int, Round]] = []
         missing: list[tuple[float, int, Chunk]] = []
         for session, prompt in list(self._prompts.items()):
-            have = valid(session, prompt.ids)
+            have = valid(session, prompt.ids, prompt.tenant)
             if have == len(prompt.ids):
                 del self._prompts[session]
             elif session not in self._rounds:
                 size = min(chunk, len(prompt.ids) - have)
-                missing.append((prompt.due, size, Chunk(session, prompt.ids[: have + size])))
+                missing.append((prompt.due, size, Chunk(session, prompt.ids[: have + size], prompt.tenant)))
         for item in self._rounds.values():
-            have = min(valid(item.session, item.base), len(item.base) - 1)
+            have = min(valid(item.session, item.base, item.tenant), len(item.base) - 1)
             if len(item.base) - have <= chunk:
                 ready.append((item.deadline, len(item.base) - have + len(item.span), item))
             else:
-                missing.append((item.deadline, chunk, Chunk(item.session, item.base[: have + chunk])))
+                missing.append((item.deadline, chunk, Chunk(item.session, item.base[: have + chunk], item.tenant)))
         return ready, missing
 
     def _pack(self, items: list[tuple[float, int, Round]]) -> list[Round]:

@@ -47,7 +47,7 @@ class SyntheticEngine:
 
     def forget(self, sessions: list[bytes]) -> None:
         for session in sessions:
-            self._slots.release(session)
+            self._slots.drop(session)
 
     def _judge(self, item: Round) -> Judged:
         ids = item.base + [t.d for t in item.span]

@@ -20,9 +20,9 @@ def round_(session: bytes, *, base: int = 10, span: int = 4, deadline: float = 1
     return Round(session, list(range(base)), tokens, Sampling(), 0, 0, True, deadline)
 
 
-def cached(**lengths: int) -> Callable[[bytes, list[int]], int]:
+def cached(**lengths: int) -> Callable[[bytes, list[int], str], int]:
     """``valid`` for sessions of which so many leading ids are cached; all of them if not named."""
-    return lambda session, ids: min(lengths.get(session.decode(), len(ids)), len(ids))
+    return lambda session, ids, _tenant: min(lengths.get(session.decode(), len(ids)), len(ids))
 
 
 def test_expired_rounds_are_dropped_before_they_cost_anything() -> None:
@@ -140,7 +140,7 @@ def test_every_round_is_served_once_and_no_pass_breaks_its_limits(
     for _ in range(1000):
         if not len(scheduler):
             break
-        step = scheduler.take(0.0, lambda s, ids: min(have[s], len(ids)))
+        step = scheduler.take(0.0, lambda s, ids, _: min(have[s], len(ids)))
         sizes = [len(r.base) - min(have[r.session], len(r.base) - 1) + len(r.span) for r in step.rounds]
         sizes += [len(c.ids) - have[c.session] for c in step.chunks]
         assert 0 < len(sizes) <= sessions

@@ -34,6 +34,9 @@ CACHE_HITS = _MAKE.counter("cache_hits", "rounds", "Rounds whose session had a s
 CACHE_MISSES = _MAKE.counter("cache_misses", "rounds", "Rounds whose session had no slot")
 CACHE_REBUILDS = _MAKE.counter("cache_rebuilds", "rounds", "Misses of sessions that had been served before")
 REBUILT_TOKENS = _MAKE.counter("rebuilt_tokens", "tokens", "Tokens fed again for sessions that had been served before")
+SHARED_TOKENS = _MAKE.counter(
+    "shared_prefix_tokens", "tokens", "Tokens copied from another session of the tenant instead of being fed to the target"
+)
 SLOTS_USED = _MAKE.gauge("slots_used", "sessions", "Slots that hold a session")
 SLOTS = _MAKE.gauge("slots", "sessions", "Slots that there are")
 
