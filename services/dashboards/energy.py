@@ -25,7 +25,12 @@ def _glance() -> list[Box]:
     measured, every = (total(increase(shared.ENERGY, *kind, window="$__range")) for kind in (('source="measured"',), ()))
     accepted = f"max (sluice:uplink_bytes_per_accepted_token:rate5m{{{NAMESPACE}}})"
     return [
-        tile("Energy per token, all in", "Devices and verifiers, over answered tokens.", "joule", Query(JOULES_PER_TOKEN, "J")),
+        tile(
+            "Energy per token, all in",
+            "Devices and verifiers, over answered tokens (5 minutes, worst namespace).",
+            "joule",
+            Query(JOULES_PER_TOKEN, "J"),
+        ),
         tile(
             "On the device",
             "Energy of the edge workers over their answered tokens.",

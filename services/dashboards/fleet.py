@@ -61,7 +61,8 @@ def _users() -> list[Box]:
         ),
         tile(
             "Round trip p95",
-            "95th percentile of the time from an upload to its verdict. Dashboard Policy and budgets has its budget, if "
+            "95th percentile of the time from an upload to its verdict (5 minutes, worst namespace). Dashboard Policy "
+            "and budgets has its budget, if "
             "one is set.",
             "s",
             Query(ROUND_TRIP_P95, "p95"),
@@ -80,7 +81,7 @@ def _users() -> list[Box]:
         ),
         tile(
             "Energy per token",
-            "Energy of an answered token, devices and verifiers together.",
+            "Energy of an answered token, devices and verifiers together (5 minutes, worst namespace).",
             "joule",
             Query(JOULES_PER_TOKEN, "per token"),
             nothing="no answers",

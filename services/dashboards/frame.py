@@ -14,6 +14,7 @@ from services.dashboards.promql import NAMESPACE, increase
 
 TAG = "sluice"
 COLUMNS = 24
+CHANGE_WINDOW = "30s"  # two scrapes at least
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _siblings() -> dashboard.DashboardLink:
 
 
 def _policy_changes() -> dashboard.AnnotationQuery:
-    changes = increase(policy.CHANGES, window="$__interval")
+    changes = increase(policy.CHANGES, window=CHANGE_WINDOW)
     return _annotation(
         "Policy changes", f"max by (device_class) ({changes}) > 0", "{{device_class}}: k or gamma changed", ORANGE
     )
@@ -116,4 +117,4 @@ def _alerts() -> dashboard.AnnotationQuery:
 def _annotation(name: str, expression: str, text: str, colour: str) -> dashboard.AnnotationQuery:
     target = prometheus.Dataquery().expr(expression).ref_id("Anno").range().datasource(SOURCE)
     made = dashboard.AnnotationQuery().name(name).datasource(SOURCE).enable(True).icon_color(colour).target(target)
-    return made.expr(expression).step("15s").title_format(name).text_format(text)
+    return made.expr(expression).step(CHANGE_WINDOW).title_format(name).text_format(text)

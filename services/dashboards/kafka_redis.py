@@ -120,7 +120,7 @@ def _partitions() -> list[Box]:
             "Pause of a rebalance",
             "From giving partitions up to having some again, 95th percentile: nothing of them is read meanwhile.",
             "s",
-            Query(quantile(0.95, verifier.REBALANCE_PAUSE, window="$__range"), "p95 over the time shown"),
+            Query(quantile(0.95, verifier.REBALANCE_PAUSE, whole=True), "p95 over the time shown"),
             alerts=("SluiceRebalancing",),
             nothing="no rebalance",
         ),

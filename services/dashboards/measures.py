@@ -5,15 +5,15 @@ Those with a recording rule behind them are what alerts go by. A budget is what 
 from __future__ import annotations
 
 from services.common.catalogue import edge, policy, shared, verifier
-from services.dashboards.promql import NAMESPACE, mean, of_verifiers, pick, quantile, rate, ratio, total
+from services.dashboards.promql import NAMESPACE, mean, of_verifiers, pick, rate, total
 
 GOODPUT = f"sum (sluice:goodput_tokens:rate1m{{{NAMESPACE}}})"
 UNVERIFIED = f"max (sluice:unverified_tokens:ratio_rate5m{{{NAMESPACE}}})"
 DAMAGE = f"max by (device_class) (sluice:damage_per_token:ratio_rate5m{{{NAMESPACE}}})"  # per answered token
 BUSY = f"avg ({rate(verifier.ENGINE_BUSY)})"
-ROUND_TRIP_P95 = quantile(0.95, edge.ROUND_TRIP)
+ROUND_TRIP_P95 = f"max (sluice:round_trip_seconds:p95_rate5m{{{NAMESPACE}}})"
 TOKENS = total(rate(edge.TOKENS))
-JOULES_PER_TOKEN = ratio(total(rate(shared.ENERGY)), TOKENS)
+JOULES_PER_TOKEN = f"max (sum by (namespace) (sluice:joules_per_token:rate5m{{{NAMESPACE}}}))"
 POOL_WATTS = total(of_verifiers(rate(shared.ENERGY)))
 # What became of a token, and its colour.
 DECISIONS = {"skipped": "blue", "accepted": "green", "corrected": "orange", "bonus": "light-green", "unverified": "red"}

@@ -8,9 +8,9 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from services.dashboards import energy, fleet, frame, gate, kafka_redis, policy, runbook, verifiers
+from services.dashboards import edge_workers, energy, fleet, frame, gate, kafka_redis, policy, runbook, verifiers
 
-PAGES = (fleet.page, gate.page, verifiers.page, policy.page, energy.page, kafka_redis.page)
+PAGES = (fleet.page, gate.page, edge_workers.page, verifiers.page, policy.page, energy.page, kafka_redis.page)
 
 
 def dashboards() -> dict[str, dict[str, Any]]:

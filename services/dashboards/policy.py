@@ -6,7 +6,18 @@ from services.common.catalogue import edge, policy, shared
 from services.dashboards.frame import Page, Row, device_class
 from services.dashboards.measures import BUSY, DAMAGE, POOL_WATTS, budget, use
 from services.dashboards.parts import BROKEN, BUDGET, GREEN, ORANGE, RED, Box, Query, bars, lines, states, tile
-from services.dashboards.promql import DEVICE_CLASS, buckets, increase, of_class, pick, quantile, rate, ratio, total
+from services.dashboards.promql import (
+    DEVICE_CLASS,
+    buckets,
+    increase,
+    of_class,
+    pick,
+    quantile,
+    quantile_of,
+    rate,
+    ratio,
+    total,
+)
 
 _SPENT = 'component=~"draft|wait|radio"'  # what the budget of a device is about
 
@@ -78,7 +89,7 @@ def _who() -> list[Box]:
 
 
 def _budgets() -> list[Box]:
-    trips = f"histogram_quantile(0.95, {total(of_class(buckets(edge.ROUND_TRIP)), 'device_class', 'le')})"
+    trips = quantile_of(0.95, of_class(buckets(edge.ROUND_TRIP)), "device_class")
     joules = ratio(
         total(of_class(rate(shared.ENERGY, _SPENT)), "device_class"), total(of_class(rate(edge.TOKENS)), "device_class")
     )
@@ -152,6 +163,7 @@ def _knobs() -> list[Box]:
             "none",
             Query(f"max by (device_class) ({pick(policy.K, DEVICE_CLASS)})", "decided {{device_class}}"),
             Query(f"avg by (device_class) ({pick(edge.KNOB_K, DEVICE_CLASS)})", "in force {{device_class}}"),
+            size=(6, 8),
         ),
         lines(
             "gamma",
@@ -160,12 +172,23 @@ def _knobs() -> list[Box]:
             Query(f"max by (device_class) ({pick(policy.GAMMA, DEVICE_CLASS)})", "decided {{device_class}}"),
             Query(f"avg by (device_class) ({pick(edge.KNOB_GAMMA, DEVICE_CLASS)})", "in force {{device_class}}"),
             Query(f"min by (device_class) ({pick(policy.GAMMA_MAX, DEVICE_CLASS)})", "limit {{device_class}}"),
+            size=(6, 8),
         ),
         lines(
             "Changes of a knob",
             "A minute. More than a few over a long time is oscillation: a wider band or a longer dwell time ends it.",
             "none",
             Query(f"60 * max by (device_class) ({rate(policy.CHANGES, DEVICE_CLASS)})", "{{device_class}}"),
+            size=(6, 8),
+        ),
+        lines(
+            "Records behind",
+            "How many published records ago the slowest worker that follows the policy has got its knobs. It takes a "
+            "few: a record "
+            "is published with each decision.",
+            "none",
+            Query(f"max ({pick(policy.VERSION)}) - min ({pick(edge.POLICY_FOLLOWED, DEVICE_CLASS)} > 0)", "behind"),
+            size=(6, 8),
         ),
     ]
 
@@ -181,7 +204,7 @@ def _grounds() -> list[Box]:
             Query(total(rate(policy.DECISIONS), "source"), "{{source}}"),
             stacked=True,
             colours={"control": GREEN, "hold": ORANGE, "safe": RED, "override": "purple"},
-            size=(6, 8),
+            size=(5, 8),
             alerts=("SluicePolicyBlind",),
         ),
         states(
@@ -189,7 +212,7 @@ def _grounds() -> list[Box]:
             "Red while a budget cannot be met together with those before it.",
             Query(missed, "{{budget}}"),
             names={"0": ("met", GREEN), "1": ("missed", RED)},
-            size=(6, 8),
+            size=(5, 8),
             alerts=("SluicePolicyInfeasible",),
         ),
         lines(
@@ -198,16 +221,22 @@ def _grounds() -> list[Box]:
             "s",
             Query(f"max by (device_class) ({pick(policy.INPUT_AGE, DEVICE_CLASS)})", "{{device_class}}"),
             steps=((20, RED),),
-            size=(6, 8),
+            size=(5, 8),
             alerts=("SluicePolicyBlind",),
         ),
         lines(
             "Queries to Prometheus",
-            "Time of one collection of all inputs, 95th percentile, and collections that failed.",
+            "Time of one collection of all inputs, median and 95th percentile.",
             "s",
-            Query(quantile(0.95, policy.COLLECT), "p95"),
-            Query(f"{total(rate(policy.COLLECT_FAILURES), 'cause')} > 0", "failed a second: {{cause}}"),
-            size=(6, 8),
+            *(Query(quantile(share, policy.COLLECT), f"p{share * 100:g}") for share in (0.5, 0.95)),
+            size=(5, 8),
+        ),
+        lines(
+            "Queries that failed",
+            "Collections a minute without an answer of Prometheus.",
+            "none",
+            Query(f"60 * {total(rate(policy.COLLECT_FAILURES), 'cause')}", "{{cause}}"),
+            size=(4, 8),
             alerts=("SluicePolicyBlind",),
         ),
     ]

@@ -46,14 +46,21 @@ def mean(histogram: Metric, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return ratio(total(part, *by), total(whole, *by))
 
 
-def quantile(share: float, histogram: Metric, *matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
-    return f"histogram_quantile({share:g}, {total(buckets(histogram, *matchers, window=window), 'le', *by)})"
+def quantile(share: float, histogram: Metric, *matchers: str, whole: bool = False) -> str:
+    """``whole``: over all the time shown, for what is rare."""
+    return quantile_of(share, buckets(histogram, *matchers, whole=whole))
 
 
-def buckets(histogram: Metric, *matchers: str, window: str = RATE) -> str:
+def quantile_of(share: float, counted: str, *by: str) -> str:
+    """``counted``: buckets of a histogram."""
+    return f"histogram_quantile({share:g}, {total(counted, 'le', *by)})"
+
+
+def buckets(histogram: Metric, *matchers: str, whole: bool = False) -> str:
     if histogram.kind is not Kind.HISTOGRAM:
         raise TypeError(f"{histogram.name} is no histogram")
-    return f"rate({pick(f'{histogram.name}_bucket', *matchers)}[{window}])"
+    series = pick(f"{histogram.name}_bucket", *matchers)
+    return f"increase({series}[$__range])" if whole else f"rate({series}[{RATE}])"
 
 
 def of_class(expression: str) -> str:

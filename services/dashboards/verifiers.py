@@ -182,9 +182,11 @@ def _work() -> list[Box]:
         ),
         lines(
             "Tokens through the target",
-            "verify: spans; prefill: prompts and rebuilt sessions. If prefill leads, long prompts or lost caches are the load.",
+            "verify: spans; prefill: prompts and rebuilt sessions; copied: from a session with the same beginning. If "
+            "prefill leads, long prompts or lost caches are the load.",
             "none",
             Query(total(rate(verifier.PROCESSED_TOKENS, INSTANCE), "phase"), "{{phase}}"),
+            Query(total(rate(verifier.SHARED_TOKENS, INSTANCE)), "copied, not fed"),
             stacked=True,
         ),
         lines(

@@ -1,0 +1,32 @@
+"""``python -m tests.dashboards FOLDER [SECONDS]``: the dashboards as pictures, over the real services at work."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.dashboards.draw import Shot, draw
+from tests.dashboards.files import DASHBOARDS
+from tests.dashboards.site import Prometheus, Site
+
+
+def main(folder: Path, seconds: float = 120.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, Site(Path(scratch)) as site:
+        begin = time.time()
+        time.sleep(seconds / 2)
+        site.by_hand(2)
+        site.restart_a_verifier()
+        site.hostile()
+        time.sleep(seconds / 2)
+        for name, dashboard in DASHBOARDS.items():
+            if any("targets" in panel for panel in dashboard["panels"]):
+                shot = Shot(Prometheus(next(iter(site.urls))), begin, time.time())
+                draw(dashboard, shot, folder / f"{name}.png")
+                shot.prometheus.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:3]))
