@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up test chaos lint types imports unit docs dashboards format clean venv
+.PHONY: help demo up loop test chaos lint types imports unit docs dashboards format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -10,12 +10,14 @@ DEMO_ARGS ?=
 UP_ARGS ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+LOOP_ARGS ?=
 # The folder is part of the stamp's name: a moved environment has wrong paths in its scripts, so it is set up again (seconds).
 STAMP := $(VENV)/.ready-$(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
 
 help:
 	@echo "make demo   three answers and one outage on this machine (DEMO_ARGS=--json: one JSON object)"
 	@echo "make up     the same stack, kept running (UP_ARGS='--port 8000')"
+	@echo "make loop   the policy under a load x5, on real processes and a real Prometheus: ten minutes, into benchmarks/results/loop.{json,png}"
 	@echo "make test   lint, types, import rules and tests"
 	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
 	@echo "make docs   docs/settings.md and docs/metrics.md out of the code; make format: layout and imports"
@@ -53,6 +55,13 @@ demo: $(STAMP)
 
 up: $(STAMP)
 	@$(PY) -m services.cli up $(UP_ARGS)
+
+# What it found is kept only if it came to its end.
+loop: $(STAMP)
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PY) -m services.cli loop --out "$$folder" $(LOOP_ARGS); status=$$?; \
+	[ ! -e "$$folder/loop.png" ] || { cp "$$folder/loop.png" benchmarks/results/ && \
+	$(PY) benchmarks/stamp.py benchmarks/results/loop.json make loop LOOP_ARGS="'$(LOOP_ARGS)'" <"$$folder/loop.json"; }; exit $$status
 
 test: lint types imports unit
 

@@ -55,6 +55,7 @@ def command(
     drain: Annotated[float, typer.Option(min=0.0, help="Seconds for answers that run at the end.")] = 30.0,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and prompts. Answers have none: they follow the policy.")] = 1,
     api_key: Annotated[str, typer.Option(envvar="SLUICE_API_KEY", help="Where the edge workers want one.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Also write that JSON object into this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Requests come when they are due, whatever became of those before; waiting counts from when they were due."""
@@ -74,6 +75,11 @@ def command(
         found = asyncio.run(_run(load, stderr_console()))
     except LoadError as error:
         raise CommandError(str(error)) from error
+    if out is not None:
+        try:
+            out.write_text(json.dumps(found) + "\n")
+        except OSError as error:
+            raise CommandError(f"{out} cannot be written: {error.strerror}") from error
     typer.echo(json.dumps(found) if as_json else _table(found))
 
 
@@ -141,8 +147,8 @@ async def _tell(drive: Drive, schedule: Schedule, console: Console) -> None:
     """What is going on, until cancelled."""
     if not console.is_terminal:
         while True:
-            await asyncio.sleep(SAY_SECONDS)
             console.print(f"… {_line(drive, schedule)}", style="dim", markup=False)
+            await asyncio.sleep(SAY_SECONDS)
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False, transient=True) as live:

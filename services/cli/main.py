@@ -15,6 +15,7 @@ import typer
 
 from services.cli import calibrate, chat, demo, distill, doctor, evaluate, loadgen, services, simulate, up
 from services.cli.errors import CommandError
+from services.cli.loop import command as loop
 from services.common.lm.errors import ModelError
 from services.common.settings import ConfigError
 
@@ -77,6 +78,7 @@ app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
 app.command("simulate")(simulate.command)
 app.command("loadgen")(loadgen.command)
+app.command("loop")(loop.command)
 app.command("doctor")(doctor.command)
 app.command("edge-worker", context_settings=services.PASS_ON)(services.edge_worker)
 app.command("verifier", context_settings=services.PASS_ON)(services.verifier)

@@ -36,7 +36,7 @@ class Guard:
         self._tell(f"gone {group}")
 
     def close(self) -> None:
-        """Deletes the folder; returns when the reaper has ended."""
+        """May be called twice. Deletes the folder; returns when the reaper has ended."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._tell(f"deleted {self._folder}")
         if self._process.stdin is not None:
@@ -45,6 +45,6 @@ class Guard:
         self._process.wait()
 
     def _tell(self, line: str) -> None:
-        if self._process.stdin is not None:
+        if self._process.stdin is not None and not self._process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(line + "\n")

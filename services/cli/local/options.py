@@ -14,12 +14,14 @@ EMBEDDED_PARTITIONS = 4
 
 @dataclass(frozen=True)
 class StackOptions:
-    """``kafka``, ``redis``: addresses of external ones; ``None``: embedded. ``port``: of the HTTP API, ``None``: any free one.
+    """``kafka``, ``redis``: addresses of external ones; ``None``: embedded. ``port``: of the first edge worker's HTTP API,
+    ``None``: any free one, as the others' always is.
 
     ``draft``, ``target``: Hugging Face id, folder or GGUF file; ``None``: those of ``preset``.
     """
 
     verifiers: int = 2
+    edge_workers: int = 1
     host: str = "127.0.0.1"
     port: int | None = None
     preset: str | None = None
@@ -38,6 +40,8 @@ class StackOptions:
     def __post_init__(self) -> None:
         if self.verifiers < 1:
             raise CommandError(f"--verifiers must be at least 1, not {self.verifiers}")
+        if self.edge_workers < 1:
+            raise CommandError(f"--edge-workers must be at least 1, not {self.edge_workers}")
         if self.kafka is None and self.verifiers > EMBEDDED_PARTITIONS:
             raise CommandError(
                 f"the embedded broker has {EMBEDDED_PARTITIONS} partitions: work for {EMBEDDED_PARTITIONS} verifiers at most;"

@@ -1,4 +1,4 @@
-"""The whole system on one machine: broker, Redis, verifiers and one edge worker as child processes."""
+"""The whole system on one machine: broker, Redis, verifiers and edge workers as child processes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,23 @@ class Stack:
         self.nursery = Nursery(progress, options.stop_seconds)
         self.kafka = options.kafka or ""
         self.redis = options.redis or ""
-        self._port = options.port or free_port(options.host)
+        names = [EDGE_WORKER, *(f"{EDGE_WORKER} {number}" for number in range(2, options.edge_workers + 1))]
+        self._edge_ports = {name: free_port(options.host) for name in names}
+        if options.port is not None:
+            self._edge_ports[EDGE_WORKER] = options.port
         self._redis_server = RedisServer.new(self.nursery.folder, options.redis_memory_mb)
         self._verifier_ports: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
 
     @property
     def url(self) -> str:
-        """Of the edge worker's HTTP API."""
-        return f"http://{self.options.host}:{self._port}"
+        """Of the (first) edge worker's HTTP API."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Of all edge workers' HTTP APIs, where their metrics are, too."""
+        return [f"http://{self.options.host}:{port}" for port in self._edge_ports.values()]
 
     @property
     def verifier_urls(self) -> list[str]:
@@ -64,9 +72,9 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
-        """Edge worker, verifiers, Redis, broker, in this order. May be called twice."""
+        """Edge workers, verifiers, Redis, broker, in this order. May be called twice."""
         self.nursery.note()
-        self.nursery.end(EDGE_WORKER)
+        self.nursery.end(*self._edge_ports)
         self.nursery.end(*self._verifier_ports)
         self.nursery.close()
 
@@ -79,7 +87,7 @@ class Stack:
             name = f"verifier {number}"
             if name not in self.nursery:
                 self._start_verifier(name)
-        self._wait_ready({name: f"http://127.0.0.1:{port}/readyz" for name, port in self._verifier_ports.items()})
+        self.wait_ready({name: f"http://127.0.0.1:{port}/readyz" for name, port in self._verifier_ports.items()})
 
     def revive(self) -> list[str]:
         """Starts again verifiers and embedded Redis that died, as an orchestrator would; one line for each.
@@ -117,18 +125,19 @@ class Stack:
         if self.options.redis is None:
             self.redis = self._redis_server.url
             self.start_redis()
-        settings = environment.edge_worker(self.options, self.identities, self.kafka, self.redis, self._port)
-        self.nursery.start(EDGE_WORKER, [sys.executable, "-m", "services.edge_worker"], settings)
+        for name, port in self._edge_ports.items():
+            settings = environment.edge_worker(self.options, self.identities, self.kafka, self.redis, port)
+            self.nursery.start(name, [sys.executable, "-m", "services.edge_worker"], settings)
         self.start_verifiers()
-        self._wait_ready({EDGE_WORKER: f"{self.url}/readyz"})
+        self.wait_ready({name: f"{url}/readyz" for name, url in zip(self._edge_ports, self.urls, strict=True)})
 
     def _start_verifier(self, name: str) -> None:
         self._verifier_ports[name] = free_port()
         settings = environment.verifier(self.options, self.identities, self.kafka, self.redis, self._verifier_ports[name])
         self.nursery.start(name, [sys.executable, "-m", "services.verifier"], settings)
 
-    def _wait_ready(self, waiting: dict[str, str]) -> None:
-        """``waiting``: name -> URL that answers 200 once it is ready."""
+    def wait_ready(self, waiting: dict[str, str]) -> None:
+        """``waiting``: name -> URL that answers 200 once it is ready; it is emptied."""
         end = time.monotonic() + self.options.start_seconds
         with httpx.Client(timeout=2.0, trust_env=False) as client:
             while waiting:
