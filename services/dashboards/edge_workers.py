@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.common.catalogue import edge, shared
 from services.dashboards.frame import Page, Row, device_class
-from services.dashboards.parts import BROKEN, ORANGE, RED, Box, Query, lines, tile
-from services.dashboards.promql import DEVICE_CLASS, NAMESPACE, buckets, of_class, pick, quantile_of, rate, ratio, total
+from services.dashboards.parts import BROKEN, GREY, ORANGE, RED, TOKENS_A_SECOND, Box, Query, lines, tile
+from services.dashboards.promql import DEVICE_CLASS, NAMESPACE, buckets, of_class, pick, quantile_of, rate, ratio, some, total
 
 
 def page() -> Page:
@@ -34,7 +34,12 @@ def _glance() -> list[Box]:
             "none",
             Query(total(of_class(pick(edge.SESSIONS))), "answers"),
         ),
-        tile("Tokens", "Answered tokens a second, good or not.", "none", Query(total(of_class(rate(edge.TOKENS))), "tokens/s")),
+        tile(
+            "Tokens",
+            "Answered tokens a second, good or not.",
+            TOKENS_A_SECOND,
+            Query(total(of_class(rate(edge.TOKENS))), "tokens"),
+        ),
         tile(
             "Breakers not closed",
             "Workers that have stopped asking verifiers, or try again with one round.",
@@ -49,7 +54,7 @@ def _glance() -> list[Box]:
             "percentunit",
             Query(ratio(lost, f"({total(of_class(rate(edge.ROUNDS)))} + {lost})"), "lost"),
             steps=((0.01, ORANGE), (0.1, RED)),
-            nothing="no rounds",
+            nothing=("no rounds", GREY),
             alerts=("SluiceTokensUnverified",),
         ),
         tile(
@@ -108,7 +113,7 @@ def _answers() -> list[Box]:
             "Power by component",
             "Of the chosen classes.",
             "watt",
-            Query(total(of_class(rate(shared.ENERGY)), "component"), "{{component}}"),
+            Query(some(total(of_class(rate(shared.ENERGY)), "component")), "{{component}}"),
             stacked=True,
         ),
     ]
@@ -136,7 +141,7 @@ def _rounds() -> list[Box]:
             "Rounds lost, by cause and class",
             "A second. kafka, redis: an outage; deadline: a slow or missing pool; overloaded: a budget of tokens is spent.",
             "none",
-            Query(f"{total(of_class(rate(edge.LOST_ROUNDS)), 'cause', 'device_class')} > 0", "{{cause}} {{device_class}}"),
+            Query(some(total(of_class(rate(edge.LOST_ROUNDS)), "cause", "device_class")), "{{cause}} {{device_class}}"),
             nothing="none lost",
             size=(6, 8),
             alerts=("SluiceTokensUnverified", "SluiceNoVerdicts"),
@@ -145,7 +150,7 @@ def _rounds() -> list[Box]:
             "Breakers",
             "Openings a minute by cause, and breakers that are open now.",
             "none",
-            Query(f"60 * {total(of_class(rate(edge.BREAKER_OPENED)), 'cause')} > 0", "opened: {{cause}}"),
+            Query(f"60 * {some(total(of_class(rate(edge.BREAKER_OPENED)), 'cause'))}", "opened: {{cause}}"),
             Query(total(of_class(pick(edge.BREAKER_STATE, state="open"))), "open now"),
             size=(6, 8),
             alerts=("SluiceBreakerOpen",),

@@ -6,7 +6,7 @@ from services.common.catalogue import edge, shared, verifier
 from services.dashboards.frame import Page, Row, device_class
 from services.dashboards.measures import JOULES_PER_TOKEN, POOL_WATTS, TOKENS, budget
 from services.dashboards.parts import BUDGET, Box, Query, lines, tile
-from services.dashboards.promql import NAMESPACE, increase, of_class, of_verifiers, rate, ratio, total
+from services.dashboards.promql import NAMESPACE, increase, of_class, of_verifiers, rate, ratio, some, total
 
 _LABELS = "on () group_left ()"
 
@@ -66,7 +66,7 @@ def _tokens() -> list[Box]:
             "Energy per token by component",
             "draft, wait, radio, idle: the device; verify, prefill, idle: the pool. estimated: from a power model, no meter.",
             "joule",
-            Query(ratio(total(rate(shared.ENERGY), "component", "source"), TOKENS, on=_LABELS), by_part),
+            Query(ratio(some(total(rate(shared.ENERGY), "component", "source")), TOKENS, on=_LABELS), by_part),
             stacked=True,
             size=(10, 9),
         ),
@@ -90,7 +90,11 @@ def _tokens() -> list[Box]:
             "Energy of the verifiers over tokens of ok verdicts, by component.",
             "joule",
             Query(
-                ratio(total(of_verifiers(rate(shared.ENERGY)), "component"), total(rate(verifier.VERIFIED_TOKENS)), on=_LABELS),
+                ratio(
+                    some(total(of_verifiers(rate(shared.ENERGY)), "component")),
+                    total(rate(verifier.VERIFIED_TOKENS)),
+                    on=_LABELS,
+                ),
                 "{{component}}",
             ),
             stacked=True,
@@ -105,14 +109,14 @@ def _power() -> list[Box]:
             "Power of the devices, by component",
             "All edge workers of the chosen classes.",
             "watt",
-            Query(total(of_class(rate(shared.ENERGY)), "component"), "{{component}}"),
+            Query(some(total(of_class(rate(shared.ENERGY)), "component")), "{{component}}"),
             stacked=True,
         ),
         lines(
             "Power of the verifiers, by component",
             "The whole pool, and its budget.",
             "watt",
-            Query(total(of_verifiers(rate(shared.ENERGY)), "component"), "{{component}}"),
+            Query(some(total(of_verifiers(rate(shared.ENERGY)), "component")), "{{component}}"),
             Query(budget("watts"), BUDGET),
             stacked=True,
             alerts=("SluicePolicyInfeasible",),

@@ -16,10 +16,28 @@ from services.dashboards.measures import (
     budget,
     use,
 )
-from services.dashboards.parts import BROKEN, BUDGET, GREEN, ORANGE, RED, RUNBOOK, Box, Query, lines, link, states, tile
-from services.dashboards.promql import JOBS, NAMESPACE, increase, pick, rate, ratio, total
+from services.dashboards.parts import (
+    BROKEN,
+    BUDGET,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    RUNBOOK,
+    TOKENS_A_SECOND,
+    Box,
+    Query,
+    lines,
+    link,
+    states,
+    tile,
+)
+from services.dashboards.promql import NAMESPACE, UP, increase, pick, rate, ratio, some, total
 from services.dashboards.runbook import FILE, sections
 
+LEADERLESS = (
+    "Installations with not exactly one policy process that holds the lease. Where none does, edges go by their own settings."
+)
 FIRING = f'ALERTS{{{NAMESPACE}, alertname=~"Sluice.+", alertstate="firing"}}'
 
 
@@ -38,8 +56,10 @@ def _users() -> list[Box]:
         tile(
             "Goodput",
             "Tokens a second that count: not unverified, of answers in time, while the damage is inside its bound.",
-            "none",
-            Query(GOODPUT, "tokens/s"),
+            TOKENS_A_SECOND,
+            Query(GOODPUT, "goodput"),
+            decimals=1,
+            leads="sluice-edge-workers",
         ),
         tile(
             "Tokens without a verdict",
@@ -49,7 +69,8 @@ def _users() -> list[Box]:
             Query(UNVERIFIED, "share"),
             steps=((0.05, ORANGE), (0.5, RED)),
             alerts=("SluiceTokensUnverified", "SluiceNoVerdicts"),
-            nothing="no answers",
+            leads="sluice-verifiers",
+            nothing=("no answers", GREY),
         ),
         tile(
             "Answers that failed",
@@ -57,7 +78,8 @@ def _users() -> list[Box]:
             "percentunit",
             Query(ratio(failed, ended), "share"),
             steps=((0.01, ORANGE), (0.05, RED)),
-            nothing="no answers",
+            leads="sluice-edge-workers",
+            nothing=("no answers", GREY),
         ),
         tile(
             "Round trip p95",
@@ -66,7 +88,8 @@ def _users() -> list[Box]:
             "one is set.",
             "s",
             Query(ROUND_TRIP_P95, "p95"),
-            nothing="no rounds",
+            leads="sluice-verifiers",
+            nothing=("no rounds", GREY),
         ),
         tile(
             "Damage / its budget",
@@ -77,59 +100,75 @@ def _users() -> list[Box]:
             Query(f"max ({use(DAMAGE, 'damage')})", "use"),
             steps=((0.97, ORANGE), (1.0, RED)),
             alerts=("SluiceDrift", "SluicePolicyInfeasible"),
-            nothing="no audits",
+            leads="sluice-gate",
+            nothing=("no audits", GREY),
         ),
         tile(
             "Energy per token",
             "Energy of an answered token, devices and verifiers together (5 minutes, worst namespace).",
             "joule",
             Query(JOULES_PER_TOKEN, "per token"),
-            nothing="no answers",
+            leads="sluice-energy",
+            nothing=("no answers", GREY),
         ),
     ]
 
 
 def _broken() -> list[Box]:
-    down = f"sum (up{{{NAMESPACE}, {JOBS}}} == bool 0)"
+    down = f"sum ({UP} == bool 0)"
     links = f"sum ({pick(shared.LINK_UP)} == bool 0)"
     breakers = f"sum ({pick(edge.BREAKER_STATE, state='closed')} == bool 0)"
     drifted = f"sum (max by (device_class) ({pick(edge.DRIFT_STATE, state='drifted')}))"
+    leaderless = f"sum (sum by (namespace) ({pick(policy.LEADING)}) != bool 1)"
     letters = total(increase(verifier.DEAD_LETTERS, window="10m"))
     alarm = "Alerts that fire now. The bands below name them, their links say what to do."
     return [
-        tile("Alerts", alarm, "none", Query(f"count ({FIRING})", "firing"), steps=BROKEN, size=(3, 4), nothing="0"),
-        _count("Services down", "Processes that do not answer their scrapes.", down, "SluiceServiceDown"),
-        _count("Links down", "Connections of services to Kafka, Redis or Prometheus that are lost.", links, "SluiceLinkDown"),
-        _count("Breakers open", "Edge workers that stopped asking after a row of lost rounds.", breakers, "SluiceBreakerOpen"),
-        _count("Classes drifted", "Device classes with a worker whose damage is above its bound.", drifted, "SluiceDrift"),
-        tile(
-            "Policy leaders",
-            "Policy processes that hold the lease: one for each installation. 0: edges go by their own settings.",
-            "none",
-            Query(f"min (sum by (namespace) ({pick(policy.LEADING)}))", "fewest of a namespace"),
-            steps=((1, GREEN), (2, RED)),
-            base=RED,
-            size=(3, 4),
-            alerts=("SluicePolicyLease",),
-            nothing="no policy",
+        tile("Alerts", alarm, "none", Query(f"count ({FIRING})", "firing"), steps=BROKEN, size=(3, 4), nothing=("0", GREEN)),
+        _count("Services down", "Processes that do not answer their scrapes.", down, "SluiceServiceDown", "sluice-kafka-redis"),
+        _count(
+            "Links down",
+            "Connections of services to Kafka, Redis or Prometheus that are lost.",
+            links,
+            "SluiceLinkDown",
+            "sluice-kafka-redis",
         ),
+        _count(
+            "Breakers open",
+            "Edge workers that stopped asking after a row of lost rounds.",
+            breakers,
+            "SluiceBreakerOpen",
+            "sluice-edge-workers",
+        ),
+        _count(
+            "Classes drifted",
+            "Device classes with a worker whose damage is above its bound.",
+            drifted,
+            "SluiceDrift",
+            "sluice-gate",
+        ),
+        _count("Policy leaderless", LEADERLESS, leaderless, "SluicePolicyLease", "sluice-policy"),
         _count(
             "Budgets missed",
             "Budgets that cannot be met together with those before them in the order of priority.",
             f"sum (max by (device_class, budget) ({pick(policy.INFEASIBLE)}))",
             "SluicePolicyInfeasible",
+            "sluice-policy",
         ),
         _count(
             "Dead letters",
             "Messages set aside in ten minutes: malformed, unsigned or hostile.",
             letters,
             "SluiceDeadLetters",
+            "sluice-kafka-redis",
         ),
     ]
 
 
-def _count(title: str, text: str, expression: str, alert: str) -> Box:
-    return tile(title, text, "none", Query(expression, "now"), steps=BROKEN, size=(3, 4), alerts=(alert,))
+def _count(title: str, text: str, expression: str, alert: str, leads: str) -> Box:
+    """Red from the first one on: what Prometheus extrapolates lies a little below it."""
+    now = Query(expression, "now")
+    broken = ((0.5, RED),)
+    return tile(title, text, "none", now, steps=broken, size=(3, 4), alerts=(alert,), decimals=0, leads=leads)
 
 
 def _causes() -> list[Box]:
@@ -153,7 +192,7 @@ def _causes() -> list[Box]:
             "budget of "
             "tokens is spent; others: the verifier refused.",
             "none",
-            Query(f"{lost} > 0", "{{cause}}"),
+            Query(some(lost), "{{cause}}"),
             size=(8, 7),
             nothing="none lost",
             alerts=("SluiceTokensUnverified", "SluiceBreakerOpen"),

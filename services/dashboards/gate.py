@@ -73,7 +73,7 @@ def _damage() -> list[Box]:
             Query(clipped, "clipped"),
             steps=((0.05, ORANGE), (0.2, RED)),
             size=(3, 8),
-            nothing="no audits",
+            nothing=("no audits", GREY),
         ),
         tile(
             "Skipped tokens without an audit",
@@ -83,7 +83,7 @@ def _damage() -> list[Box]:
             Query(unaudited, "unaudited"),
             steps=((0.05, ORANGE), (0.2, RED)),
             size=(3, 8),
-            nothing="none skipped",
+            nothing=("none skipped", GREY),
         ),
     ]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.common.catalogue import edge, shared, verifier
 from services.dashboards.frame import Page, Row
 from services.dashboards.measures import SEGMENTS
-from services.dashboards.parts import BROKEN, GREEN, ORANGE, RED, Box, Query, lines, states, tile
-from services.dashboards.promql import increase, pick, quantile, rate, total
+from services.dashboards.parts import BROKEN, GREEN, GREY, ORANGE, RED, Box, Query, lines, states, tile
+from services.dashboards.promql import UP, increase, pick, quantile, rate, total
 
 
 def page() -> Page:
@@ -23,36 +23,19 @@ def page() -> Page:
     )
 
 
-def _down(link: str) -> Query:
-    return Query(f"sum ({pick(shared.LINK_UP, link=link)} == bool 0)", "services")
-
-
 def _reach() -> list[Box]:
     worst = f"min by (job, link) ({pick(shared.LINK_UP)})"
     return [
-        tile(
-            "Kafka lost by",
-            "Services whose link to Kafka is down.",
-            "none",
-            _down("kafka"),
-            steps=BROKEN,
-            alerts=("SluiceLinkDown",),
-        ),
-        tile(
-            "Redis lost by",
-            "Services whose link to Redis is down.",
-            "none",
-            _down("redis"),
-            steps=BROKEN,
-            alerts=("SluiceLinkDown",),
-        ),
+        _lost("Kafka lost by", "Services whose link to Kafka is down.", "kafka"),
+        _lost("Redis lost by", "Services whose link to Redis is down.", "redis"),
         tile(
             "Partitions read",
             "Partitions of the candidates' topic that verifiers own. Fewer than the topic has: nobody reads the rest.",
             "none",
             Query(f"sum ({pick(verifier.PARTITIONS)})", "owned"),
             alerts=("SluiceRebalancing",),
-            nothing="no verifier",
+            nothing=("no verifier", GREY),
+            size=(3, 8),
         ),
         states(
             "Links, worst of each job",
@@ -60,10 +43,24 @@ def _reach() -> list[Box]:
             "that part is down.",
             Query(worst, "{{job}} {{link}}"),
             names={"0": ("lost", RED), "1": ("up", GREEN)},
-            size=(12, 8),
+            size=(9, 8),
             alerts=("SluiceLinkDown",),
         ),
+        lines(
+            "Processes that answer, by job",
+            "Those that Prometheus could scrape. Prometheus itself forgets a process that its discovery does not name "
+            "any more.",
+            "none",
+            Query(f"sum by (job) ({UP})", "{{job}}"),
+            size=(6, 8),
+            alerts=("SluiceServiceDown",),
+        ),
     ]
+
+
+def _lost(title: str, text: str, link: str) -> Box:
+    down = Query(f"sum ({pick(shared.LINK_UP, link=link)} == bool 0)", "services")
+    return tile(title, text, "none", down, steps=BROKEN, alerts=("SluiceLinkDown",), size=(3, 8))
 
 
 def _speed() -> list[Box]:

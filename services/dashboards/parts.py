@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import (
@@ -34,11 +34,13 @@ Names = Mapping[str, tuple[str, str]]
 BROKEN: Steps = ((1, RED),)
 BUDGET = "budget"  # the legend of a line that is a limit
 RUNBOOK = "sluice-runbook"  # uid
+KEPT = "${datasource:queryparam}&${namespace:queryparam}&${__url_time_range}"  # by a link from one dashboard to another
+TOKENS_A_SECOND = "suffix: tok/s"
 
 
 @dataclass(frozen=True)
 class Query:
-    """``legend``: in Grafana's notation. ``instant``: the last value alone, for what has no course."""
+    """``legend``: in Grafana's notation. ``instant``: the value of this moment alone."""
 
     expr: str
     legend: str
@@ -63,22 +65,26 @@ def tile(
     title: str,
     text: str,
     unit: str,
-    *queries: Query,
+    query: Query,
     steps: Steps = (),
     base: str = GREEN,
     size: tuple[int, int] = (4, 4),
     alerts: Sequence[str] = (),
-    nothing: str = "",
+    nothing: tuple[str, str] = ("no data", GREY),
+    decimals: int | None = None,
+    leads: str = "",
 ) -> Box:
-    """A number that is to be read from afar. Without ``steps`` it has no colour: it is neither good nor bad. ``nothing``: shown
-    where there is no sample."""
-    panel = _common(stat.Panel(), title, text, unit, queries, size, alerts)
-    if nothing:
-        panel.no_value(nothing)
+    """A number of this moment, to be read from afar. Without ``steps`` it has no colour: it is neither good nor bad.
+    ``nothing``: text and colour where there is no number. ``leads``: uid of the dashboard that a click opens."""
+    now = replace(query, instant=True)  # a course would show its last value, however old
+    panel = _common(stat.Panel(), title, text, unit, [now], size, alerts)
+    panel.mappings([_no_number(*nothing)]).color_scheme(_by_thresholds())
+    if decimals is not None:
+        panel.decimals(decimals)
+    if leads:
+        panel.data_links([link("More", f"/d/{leads}?{KEPT}")])
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-    panel.graph_mode(common_model.BigValueGraphMode.AREA).text_mode(
-        common_model.BigValueTextMode.VALUE if len(queries) == 1 else common_model.BigValueTextMode.VALUE_AND_NAME
-    )
+    panel.graph_mode(common_model.BigValueGraphMode.NONE).text_mode(common_model.BigValueTextMode.VALUE)
     if steps:
         panel.color_mode(common_model.BigValueColorMode.BACKGROUND).thresholds(thresholds(steps, base))
     else:
@@ -122,12 +128,13 @@ def lines(
     return Box(panel, *size)
 
 
-def bars(title: str, text: str, unit: str, *queries: Query, steps: Steps = (), size: tuple[int, int] = (8, 8)) -> Box:
-    """One bar for each series, its last value."""
-    panel = _common(bargauge.Panel(), title, text, unit, queries, size)
+def bars(title: str, text: str, unit: str, *queries: Query, steps: Steps, size: tuple[int, int] = (8, 8)) -> Box:
+    """One bar for each series, its value at this moment."""
+    now = [replace(query, instant=True) for query in queries]
+    panel = _common(bargauge.Panel(), title, text, unit, now, size)
     panel.orientation(common_model.VizOrientation.HORIZONTAL).display_mode(common_model.BarGaugeDisplayMode.BASIC)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)).min(0).max(1)
-    panel.thresholds(thresholds(steps) if steps else thresholds((), base=BLUE))
+    panel.thresholds(thresholds(steps)).color_scheme(_by_thresholds())
     return Box(panel, *size)
 
 
@@ -169,7 +176,7 @@ def states(
     results = {value: model.ValueMappingResult(text=said, color=colour) for value, (said, colour) in names.items()}
     panel.mappings([model.ValueMap(options=results)]).merge_values(True).row_height(0.85)
     panel.show_value(common_model.VisibilityMode.NEVER).fill_opacity(80).legend(_legend())
-    panel.thresholds(thresholds((), base=GREY))
+    panel.thresholds(thresholds((), base=GREY)).color_scheme(_by_thresholds())
     if click is not None:
         panel.data_links([click])
     return Box(panel, *size)
@@ -210,6 +217,15 @@ def _common(
 def _legend() -> common.VizLegendOptions:
     shown = common.VizLegendOptions().show_legend(True).placement(common_model.LegendPlacement.BOTTOM)
     return shown.display_mode(common_model.LegendDisplayMode.LIST).calcs([])
+
+
+def _by_thresholds() -> dashboard.FieldColor:
+    return dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
+
+
+def _no_number(text: str, colour: str) -> model.SpecialValueMap:
+    result = model.ValueMappingResult(text=text, color=colour)
+    return model.SpecialValueMap(model.DashboardSpecialValueMapOptions(model.SpecialValueMatch.NULL_AND_NAN, result))
 
 
 def _named(name: str) -> model.MatcherConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.common.catalogue import edge, policy, shared
 from services.dashboards.frame import Page, Row, device_class
 from services.dashboards.measures import BUSY, DAMAGE, POOL_WATTS, budget, use
-from services.dashboards.parts import BROKEN, BUDGET, GREEN, ORANGE, RED, Box, Query, bars, lines, states, tile
+from services.dashboards.parts import BROKEN, BUDGET, GREEN, GREY, ORANGE, RED, Box, Query, bars, lines, states, tile
 from services.dashboards.promql import (
     DEVICE_CLASS,
     buckets,
@@ -36,14 +36,14 @@ def _who() -> list[Box]:
     usual, every = (total(increase(policy.DECISIONS, *kind, window="5m")) for kind in (('source!="control"',), ()))
     return [
         tile(
-            "Leaders",
+            "Leaders, fewest of an installation",
             "Policy processes that hold the lease: one for each installation.",
             "none",
-            Query(f"min (sum by (namespace) ({pick(policy.LEADING)}))", "fewest of a namespace"),
+            Query(f"min (sum by (namespace) ({pick(policy.LEADING)}))", "leaders"),
             steps=((1, GREEN), (2, RED)),
             base=RED,
             alerts=("SluicePolicyLease",),
-            nothing="no policy",
+            nothing=("no policy", GREY),
         ),
         tile(
             "Decisions without control",
@@ -52,7 +52,7 @@ def _who() -> list[Box]:
             Query(ratio(usual, every), "share"),
             steps=((0.01, ORANGE), (0.5, RED)),
             alerts=("SluicePolicyBlind",),
-            nothing="no policy",
+            nothing=("no policy", GREY),
         ),
         tile(
             "Oldest input",
@@ -61,7 +61,7 @@ def _who() -> list[Box]:
             Query(f"max ({pick(policy.INPUT_AGE, DEVICE_CLASS)})", "age"),
             steps=((15, ORANGE), (20, RED)),
             alerts=("SluicePolicyBlind",),
-            nothing="no inputs",
+            nothing=("no inputs", GREY),
         ),
         tile(
             "Budgets missed",

@@ -13,7 +13,7 @@ RATE = "$__rate_interval"
 NAMESPACE = 'namespace=~"$namespace"'
 DEVICE_CLASS = 'device_class=~"$device_class"'
 INSTANCE = 'instance=~"$instance"'
-JOBS = 'job=~"(.+/)?sluice-.+"'  # the prometheus operator puts the namespace before a job's name
+UP = f'up{{{NAMESPACE}, job=~"(.+/)?sluice-.+"}}'  # the Prometheus operator may put the namespace before a job's name
 
 
 def pick(metric: Metric | str, *matchers: str, **labels: str) -> str:
@@ -39,6 +39,11 @@ def total(expression: str, *by: str) -> str:
 def ratio(part: str, whole: str, on: str = "") -> str:
     """Without a sample where ``whole`` is 0. ``on``: the matching of the two, if they have other labels."""
     return f"{part} / {on + ' ' if on else ''}({whole} > 0)"
+
+
+def some(expression: str) -> str:
+    """Without the series that are 0: there are many names, and few that ever count."""
+    return f"({expression} > 0)"
 
 
 def mean(histogram: Metric, *matchers: str, by: tuple[str, ...] = ()) -> str:

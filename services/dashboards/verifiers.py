@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.common.catalogue import shared, verifier
 from services.dashboards.frame import Page, Row, instance
 from services.dashboards.measures import budget
-from services.dashboards.parts import BROKEN, BUDGET, ORANGE, RED, Box, Query, heat, lines, tile
+from services.dashboards.parts import BROKEN, BUDGET, GREEN, GREY, ORANGE, RED, TOKENS_A_SECOND, Box, Query, heat, lines, tile
 from services.dashboards.promql import (
     INSTANCE,
     NAMESPACE,
@@ -16,6 +16,7 @@ from services.dashboards.promql import (
     quantile,
     rate,
     ratio,
+    some,
     total,
 )
 
@@ -45,7 +46,9 @@ def _glance() -> list[Box]:
             "Verifiers that answer their scrapes.",
             "none",
             Query(f"count ({oldest})", "up"),
-            nothing="0",
+            steps=((1, GREEN),),
+            base=RED,
+            nothing=("0", RED),
             size=(3, 4),
         ),
         tile(
@@ -80,7 +83,7 @@ def _glance() -> list[Box]:
             Query(f"max (sluice:expired_rounds:ratio_rate5m{{{NAMESPACE}}})", "expired"),
             steps=((0.01, ORANGE), (0.05, RED)),
             alerts=("SluiceRoundsExpire",),
-            nothing="no rounds",
+            nothing=("no rounds", GREY),
             size=(3, 4),
         ),
         tile(
@@ -95,8 +98,8 @@ def _glance() -> list[Box]:
         tile(
             "Verified tokens",
             "Tokens of ok verdicts, a second.",
-            "none",
-            Query(total(rate(verifier.VERIFIED_TOKENS, INSTANCE)), "tokens/s"),
+            TOKENS_A_SECOND,
+            Query(total(rate(verifier.VERIFIED_TOKENS, INSTANCE)), "tokens"),
             size=(3, 4),
         ),
         tile(
@@ -176,7 +179,7 @@ def _work() -> list[Box]:
             "Verdicts by status",
             "Rounds answered a second. ok is work; the others are refusals, whose names the docs of the protocol explain.",
             "none",
-            Query(f"{total(rate(verifier.VERDICTS, INSTANCE), 'status')} > 0", "{{status}}"),
+            Query(some(total(rate(verifier.VERDICTS, INSTANCE), "status")), "{{status}}"),
             stacked=True,
             nothing="no rounds",
         ),
@@ -213,7 +216,7 @@ def _work() -> list[Box]:
             "joule",
             Query(
                 ratio(
-                    total(of_verifiers(rate(shared.ENERGY), INSTANCE), "component"),
+                    some(total(of_verifiers(rate(shared.ENERGY), INSTANCE), "component")),
                     total(rate(verifier.VERIFIED_TOKENS, INSTANCE)),
                     on="on () group_left ()",
                 ),

@@ -17,7 +17,7 @@ def main(folder: Path, seconds: float = 120.0) -> None:
     with tempfile.TemporaryDirectory() as scratch, Site(Path(scratch)) as site:
         begin = time.time()
         time.sleep(seconds / 2)
-        site.by_hand(2)
+        site.by_hand(2, 0.5)
         site.restart_a_verifier()
         site.hostile()
         time.sleep(seconds / 2)

@@ -122,7 +122,10 @@ def _tile(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[floa
     defaults = panel["fieldConfig"]["defaults"]
     last = next((v for _, _, values in answers for v in reversed(values) if math.isfinite(v)), None)
     if last is None:
-        _nothing(frame, panel)
+        nothing = defaults["mappings"][0]["options"]["result"]
+        frame.text(0.5, 0.42, nothing["text"], fontsize=14, ha="center", va="center", transform=frame.transAxes)
+        if panel["options"]["colorMode"] == "background":
+            frame.set_facecolor(_colour(nothing["color"]))
         return
     if panel["options"]["colorMode"] == "background":
         frame.set_facecolor(_colour(_reached(defaults["thresholds"]["steps"], last)))
@@ -158,7 +161,8 @@ def _bars(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[floa
 def _columns(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[float], list[float]]]) -> None:
     axes = _inner(frame, panel, legend=False)
     found = sorted((name, values[-1]) for name, _, values in answers)
-    axes.bar([name for name, _ in found], [value for _, value in found], color="#7eb26d")
+    axes.bar(range(len(found)), [value for _, value in found], color="#7eb26d")
+    axes.set_xticks(range(len(found)), [name for name, _ in found])
     axes.tick_params(labelsize=6)
     axes.tick_params(axis="x", rotation=90)
     axes.yaxis.set_major_formatter(lambda value, _: said(value, panel["fieldConfig"]["defaults"]["unit"]))

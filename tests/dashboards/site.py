@@ -5,6 +5,7 @@ One Prometheus sees the services as it does without Kubernetes, one as it does t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -27,6 +28,8 @@ from services.cli.local.ports import free_port
 from services.cli.local.prometheus_server import PrometheusServer, program, shipped_rules
 from services.cli.local.stack import Stack
 from services.common import keys
+from services.common.redis_client import connect
+from services.policy import publisher
 
 NAMESPACE = "sluice-test"
 SCRAPE_SECONDS = 1.0
@@ -75,13 +78,8 @@ class Site:
         with contextlib.ExitStack() as undo:
             undo.enter_context(self.stack)
             undo.callback(self._end)
-            targets = {
-                "sluice-edge-worker": [self.stack.url],
-                "sluice-verifier": self.stack.verifier_urls,
-                "sluice-policy": [f"http://127.0.0.1:{self._policy_port}"],
-            }
-            jobs = {name: [url.removeprefix("http://") for url in urls] for name, urls in targets.items()}
-            self.urls = {self._prometheus(label, jobs): label for label in ("", NAMESPACE)}
+            self._find()
+            self.urls = {self._prometheus(label): label for label in ("", NAMESPACE)}
             self._start_policy(next(iter(self.urls)))
             for client in self._clients:
                 client.start()
@@ -111,27 +109,45 @@ class Site:
         """The other one gets its partitions, and gives them back."""
         self.stack.nursery.end("verifier 2")
         self.stack.start_verifiers()
+        self._find()
 
-    def by_hand(self, k: int) -> None:
+    def by_hand(self, k: int, gamma: float, seconds: float = 20.0) -> None:
         """The policy is told what to decide."""
-        words = ["set", DEVICE_CLASS, "--k", str(k), "--for", "5m", "--reason", "a test"]
-        self._policy_command(*words)
 
-    def _policy_command(self, *words: str) -> None:
-        environment = dict(os.environ) | {"SLUICE_POLICY_REDIS_URL": self.stack.redis}
-        command = [sys.executable, "-m", "services.cli", "policy", *words]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        async def tell() -> None:
+            client = connect(self.stack.redis, connections=1, timeout_seconds=20.0)
+            await publisher.override(client, DEVICE_CLASS, k, gamma, seconds, "a test")
+            await client.aclose()
 
-    def _prometheus(self, namespace: str, jobs: dict[str, list[str]]) -> str:
+        asyncio.run(tell())
+
+    def _find(self) -> None:
+        """Tells Prometheus where everybody is, as a discovery would."""
+        targets = {
+            "sluice-edge-worker": [self.stack.url],
+            "sluice-verifier": self.stack.verifier_urls,
+            "sluice-policy": [f"http://127.0.0.1:{self._policy_port}"],
+        }
+        for namespace in ("", NAMESPACE):
+            labels = {"namespace": namespace} if namespace else {}
+            for job, urls in targets.items():
+                found = [{"targets": [url.removeprefix("http://") for url in urls], "labels": labels}]
+                path = self._folder / f"{job}{namespace}.json"
+                path.with_suffix(".new").write_text(json.dumps(found))
+                path.with_suffix(".new").replace(path)  # whole, whenever it is read
+
+    def _prometheus(self, namespace: str) -> str:
         folder = self._folder / (namespace or "plain")
         server = PrometheusServer.new(program(), folder)
+        jobs: dict[str, list[str]] = {"sluice-edge-worker": [], "sluice-verifier": [], "sluice-policy": []}
         server.configure(jobs, SCRAPE_SECONDS, list(_quick(shipped_rules(), folder)))
-        if namespace:
-            path = folder / "prometheus.yml"
-            config = json.loads(path.read_text())
-            for job in config["scrape_configs"]:
-                job["static_configs"][0]["labels"] = {"namespace": namespace}
-            path.write_text(json.dumps(config))
+        path = folder / "prometheus.yml"
+        config = json.loads(path.read_text())
+        for job in config["scrape_configs"]:
+            del job["static_configs"]
+            files = [str(self._folder / f"{job['job_name']}{namespace}.json")]
+            job["file_sd_configs"] = [{"files": files, "refresh_interval": "1s"}]
+        path.write_text(json.dumps(config))
         self._children.append(subprocess.Popen(server.command()))
         return server.url
 

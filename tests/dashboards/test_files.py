@@ -200,6 +200,19 @@ def test_links_to_the_runbook_lead_to_a_section_that_is_there() -> None:
     assert linked == ALERTS, "each alert is said on the panel that shows its figure"
 
 
+def test_a_click_leads_to_a_dashboard_that_is_there() -> None:
+    found = set()
+    for name in PAGES:
+        for panel in panels(DASHBOARDS[name]):
+            for link in panel["fieldConfig"]["defaults"].get("links", ()):
+                where = re.fullmatch(r"/d/([a-z-]+)(\?.+)?", link["url"])
+                assert where is not None, link["url"]
+                assert where[1] in DASHBOARDS, link["url"]
+                assert where[2] == f"?{parts.KEPT}" or where[1] == parts.RUNBOOK, "same time, namespace and data source"
+                found.add(where[1])
+    assert found == DASHBOARDS.keys() - {"sluice-fleet"}
+
+
 def test_the_runbook_is_all_there() -> None:
     shown = {panel["title"]: panel["options"]["content"] for panel in panels(DASHBOARDS[parts.RUNBOOK])}
     for alert, said in runbook.sections(runbook.FILE.read_text()).items():
@@ -233,7 +246,17 @@ def test_dashboards_can_be_made_twice() -> None:
 
 
 def test_asked_is_what_panels_ask() -> None:
-    assert (
-        Asked("sluice-fleet / Services down", "now", 'sum (up{namespace=~"$namespace", job=~"(.+/)?sluice-.+"} == bool 0)')
-        in QUERIES
-    )
+    down = 'sum (up{namespace=~"$namespace", job=~"(.+/)?sluice-.+"} == bool 0)'
+    assert Asked("sluice-fleet / Services down", "now", down, instant=True) in QUERIES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_number_is_of_this_moment(name: str) -> None:
+    """The last value of a course stays when its source has gone; and what is no number has a colour that nobody takes for good."""
+    for panel in panels(DASHBOARDS[name]):
+        if panel["type"] in ("stat", "bargauge"):
+            assert all(target["instant"] and not target["range"] for target in panel["targets"]), panel["title"]
+        if panel["type"] == "stat":
+            (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+            assert mapping["options"]["match"] == "null+nan"
+            assert mapping["options"]["result"]["color"] != "green" or panel["title"] == "Alerts", panel["title"]

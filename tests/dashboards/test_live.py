@@ -60,12 +60,12 @@ def finite(series: list[dict[str, Any]]) -> bool:
 @pytest.mark.timeout(300)
 def test_every_query_has_an_answer(site: Site, sights: dict[str, Prometheus]) -> None:
     """Also each series that it is made of, so that no zero hides a name or a value that nobody counts."""
-    site.by_hand(2)
+    site.by_hand(2, 0.5)
     site.restart_a_verifier()
     letters = f"count({verifier.DEAD_LETTERS.series})"
     assert wait(lambda: [one for one in sights.values() if not finite(one.now(f"{letters} == 2"))]) == []
     site.hostile()
-    site.by_hand(5)
+    site.by_hand(5, 0.7)
     begin = time.time() - 60.0
     asked = {(namespace, query) for namespace in sights for query in queries()}
     series = {(namespace, text) for namespace, query in asked for text in selectors(_filled(query, namespace))}
