@@ -252,7 +252,7 @@ def test_asked_is_what_panels_ask() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_number_is_of_this_moment(name: str) -> None:
-    """The last value of a course stays when its source has gone; and what is no number has a colour that nobody takes for good."""
+    """The last value of a course stays when its source has gone; and what is no number has no good colour."""
     for panel in panels(DASHBOARDS[name]):
         if panel["type"] in ("stat", "bargauge"):
             assert all(target["instant"] and not target["range"] for target in panel["targets"]), panel["title"]
