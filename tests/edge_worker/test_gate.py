@@ -78,6 +78,21 @@ def test_the_margin_of_a_large_vocabulary() -> None:
             assert uncertainty(z, None, Signal.MARGIN) == pytest.approx(1 - float(p[first] - p[second]), abs=1e-5)
 
 
+@pytest.mark.parametrize("spread", [0.5, 2.0, 4.0])
+def test_what_the_sums_leave_out_is_nothing(spread: float) -> None:
+    """Against the same quadrature in float64 over a whole vocabulary, from flat to peaked, to 2e-5."""
+    z = np.random.default_rng(3).normal(size=152_000).astype(np.float32) * spread
+    exact = z.astype(np.float64) - float(z.max())
+
+    def kept(theta: float, d: int) -> float:
+        return float(np.exp(exact[d] / theta) / np.exp(exact / theta).sum())
+
+    for d in np.argsort(-z)[[0, 1, 50]].tolist():
+        octaves = sum(2.0**-n * (kept(2 * 2.0**-n, d) + 3 * kept(4 / 3 * 2.0**-n, d)) / 8 for n in range(6))
+        below = (kept(1 / 32, d) + (exact[d] == 0.0)) / 128
+        assert temperature_perturbation(torch.from_numpy(z), d) == pytest.approx(1 - octaves - below, abs=2e-5)
+
+
 def test_the_sampled_form_repeats_itself_and_needs_its_key() -> None:
     z, signal = torch.linspace(-2, 2, 30), Signal.TEMPERATURE_PERTURBATION_SAMPLED
     assert len({uncertainty(z, 29, signal, DRAWS) for _ in range(3)}) == 1
