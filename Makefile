@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up loop test chaos lint types imports unit docs dashboards format clean venv
+.PHONY: help demo up loop test test-cluster chaos lint types imports unit docs dashboards format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -10,6 +10,7 @@ DEMO_ARGS ?=
 UP_ARGS ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+CLUSTER_ARGS ?=
 LOOP_ARGS ?=
 # The folder is part of the stamp's name: a moved environment has wrong paths in its scripts, so it is set up again (seconds).
 STAMP := $(VENV)/.ready-$(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
@@ -20,6 +21,7 @@ help:
 	@echo "make loop   the policy under a load x5, on real processes and a real Prometheus: ten minutes, into benchmarks/results/loop.{json,png}"
 	@echo "make test   lint, types, import rules and tests"
 	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
+	@echo "make test-cluster  images and chart on a real Kubernetes (docs/deploy-kubernetes.md): half an hour, figures into benchmarks/results/cluster.json"
 	@echo "make docs   docs/settings.md and docs/metrics.md out of the code; make format: layout and imports"
 	@echo "make dashboards  Grafana's dashboards out of the code, into infra/grafana/dashboards"
 	@echo "make clean  remove the environment and caches"
@@ -80,6 +82,9 @@ unit: $(STAMP)
 
 chaos: $(STAMP)
 	$(PY) -m tests.chaos $(CHAOS_ARGS)
+
+test-cluster: $(STAMP)
+	$(PY) -m tests.kubernetes $(CLUSTER_ARGS)
 
 docs: $(STAMP)
 	$(PY) -m services.cli.settings_doc
