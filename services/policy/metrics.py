@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from services.common.catalogue import policy as names
 from services.common.meters import Meters
 from services.policy.budgets import PRIORITY, Budgets
-from services.policy.decision import Decision
+from services.policy.decision import Decision, Source
 
 
 class PolicyMetrics:
@@ -20,6 +20,7 @@ class PolicyMetrics:
         self.gamma_max = meters.gauge(names.GAMMA_MAX)
         self.infeasible = meters.gauge(names.INFEASIBLE)
         self.limit = meters.gauge(names.LIMIT)
+        self.devices = meters.gauge(names.DEVICES)
         self.decisions = meters.counter(names.DECISIONS)
         self.changes = meters.counter(names.CHANGES)
         self.price = meters.gauge(names.PRICE)
@@ -47,10 +48,15 @@ class PolicyMetrics:
         self.k.labels(name).set(decision.k)
         self.gamma.labels(name).set(decision.gamma)
         self.gamma_max.labels(name).set(decision.gamma_max)
-        self.decisions.labels(decision.source.value).inc()
+        for source in Source:  # a class begins at 0: a rate sees its first decision
+            self.decisions.labels(name, source.value).inc(source is decision.source)
         self.price.set(decision.price)
         for budget in PRIORITY:
             self.infeasible.labels(name, budget).set(budget in decision.infeasible)
-        self.changes.labels(name).inc(decision.changed)  # a class begins at 0: a rate sees its first change
+        self.changes.labels(name).inc(decision.changed)
+        if "devices" in decision.inputs:
+            self.devices.labels(name).set(decision.inputs["devices"][0])
+        else:
+            self.devices.remove(name)
         if decision.inputs:
             self.age.labels(name).set(max(age for _, age in decision.inputs.values()))

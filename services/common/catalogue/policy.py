@@ -29,7 +29,10 @@ LIMIT = _MAKE.gauge(
     "not there where none is set",
     BUDGET,
 )
-DECISIONS = _MAKE.counter("policy_decisions", "decisions", "Decisions by who chose", SOURCE)
+DEVICES = _MAKE.gauge(
+    "policy_devices", "answers", "Answers being written, as the policy sees them; not there where it does not", DEVICE_CLASS
+)
+DECISIONS = _MAKE.counter("policy_decisions", "decisions", "Decisions by who chose", DEVICE_CLASS, SOURCE)
 CHANGES = _MAKE.counter("policy_changes", "decisions", "Decisions that changed a knob", DEVICE_CLASS)
 PRICE = _MAKE.gauge("policy_price", "1", "Price of the pool's load in log goodput")
 LEADING = _MAKE.gauge("policy_leading", "1", "1 while this process holds the lease")
