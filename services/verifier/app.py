@@ -25,7 +25,8 @@ from services.common.telemetry import Telemetry
 from services.common.tracing import Tracer, tracer
 from services.verifier.budget import Budgets, Rate
 from services.verifier.dead_letter import DeadLetters
-from services.verifier.energy import PassEnergy
+from services.verifier.energy import COMPONENTS, PassEnergy
+from services.verifier.fairness import Weights, parse_weights
 from services.verifier.handler import RoundHandler
 from services.verifier.intake import Intake
 from services.verifier.metrics import VerifierMetrics
@@ -169,7 +170,8 @@ def _assemble(
     energy: PassEnergy | None,
 ) -> _Parts:
     limits = Limits(settings.max_batch_sessions, settings.batch_tokens, settings.prefill_chunk_tokens, settings.slots)
-    pump = Pump(thread, ready.engine, Scheduler(limits), slots, metrics, energy)
+    weights = Weights(parse_weights(settings.tenant_weights), parse_weights(settings.class_weights))
+    pump = Pump(thread, ready.engine, Scheduler(limits, weights), slots, metrics, energy)
     dead_letters = DeadLetters(settings.kafka_link, metrics)
     redis = Link("redis", telemetry)
     policy = PolicyReader()
@@ -195,9 +197,10 @@ def _assemble(
 
 def _energy(settings: VerifierSettings, device: str, telemetry: Telemetry) -> PassEnergy | None:
     if settings.energy == "off":
+        JoulesCounter(telemetry.registry, ())
         return None
     server = settings.profile(Server, "gpu" if accelerators(device) else "cpu")
-    return PassEnergy(settings.supply(device), server, JoulesCounter(telemetry.registry).add)
+    return PassEnergy(settings.supply(device), server, JoulesCounter(telemetry.registry, COMPONENTS).add)
 
 
 async def _tell(energy: PassEnergy | None) -> None:

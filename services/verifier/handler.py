@@ -18,7 +18,7 @@ from services.verifier import context as rules
 from services.verifier.budget import Budgets
 from services.verifier.context import Context, Refusal, Target
 from services.verifier.metrics import VerifierMetrics
-from services.verifier.pump import Answer, ExpiredError, JudgeError, Pump
+from services.verifier.pump import Answer, ExpiredError, JudgeError, OverloadedError, Pump
 from services.verifier.replies import Replies
 from services.verifier.scheduler import Round
 from services.verifier.sessions import Arrival
@@ -176,6 +176,9 @@ class RoundHandler:
             answer = await self._pump.judge(item)
         except ExpiredError:
             await self._expired(arrival, message)
+            return None
+        except OverloadedError as error:
+            await self._replies.refuse(arrival, message, Status.OVERLOADED, str(error))
             return None
         except JudgeError as error:
             return await self._invalid(arrival, message, str(error))

@@ -29,6 +29,10 @@ class WithdrawnError(Exception):
     """The round was taken out of the queue before its turn came."""
 
 
+class OverloadedError(Exception):
+    """The round would not be judged in time; ``str`` is one line that says why."""
+
+
 class JudgeError(Exception):
     """The target failed on this very round."""
 
@@ -91,7 +95,9 @@ class Pump:
         self._withdraw(session)
 
     async def judge(self, item: Round) -> Answer:
-        """The judgement of a round. Raises ``ExpiredError``, ``WithdrawnError`` or ``JudgeError``."""
+        """The judgement of a round. Raises ``ExpiredError``, ``OverloadedError``, ``WithdrawnError`` or ``JudgeError``."""
+        if reason := self._scheduler.refuse(item, time.time()):
+            raise OverloadedError(reason)
         self._begin()
         self._scheduler.add_round(item)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -126,6 +132,8 @@ class Pump:
             step = self._scheduler.take(time.time(), self._slots.valid)
             for item in step.expired:
                 self._fail(item, ExpiredError())
+            for item in step.late:
+                self._fail(item, OverloadedError(f"overloaded: a pass takes about {self._scheduler.pass_seconds:.1f} s"))
             if step.rounds:
                 await self._verify(step.rounds)
             elif step.chunks:
@@ -167,6 +175,7 @@ class Pump:
         seconds = time.perf_counter() - clock
         self._metrics.batch.observe(len(rounds))
         self._metrics.verify.observe(seconds)
+        self._scheduler.took(seconds)
         self._count(cost, "verify", seconds)
         parts: list[Spent | None] = [None] * len(rounds)
         if spent is not None:

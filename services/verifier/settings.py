@@ -17,6 +17,7 @@ from services.common.messages import MAX_MESSAGE_BYTES
 from services.common.redis_client import RedisSettings
 from services.common.settings import usable_cores
 from services.common.tracing import TracedSettings
+from services.verifier.fairness import parse_weights
 
 
 class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSettings):
@@ -66,10 +67,16 @@ class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSetti
     # Batches
     max_batch_sessions: int = Field(default=8, ge=1, description="sessions in one pass; more: throughput; fewer: latency")
     batch_tokens: int = Field(
-        default=512, ge=1, description="padded tokens in one forward pass (sessions times the longest row); bounds its time"
+        default=512, ge=1, description="tokens in one forward pass over spans: bounds its time; tenants share it"
     )
     prefill_chunk_tokens: int = Field(
-        default=128, ge=1, description="prefix tokens of one session in one pass; smaller: a long prompt delays others less"
+        default=128, ge=1, description="prefix tokens in one pass of their own; smaller: a long prompt delays others less"
+    )
+    tenant_weights: str = Field(
+        default="", description="shares of passes under load, such as `acme=2,test=0.5`; a tenant that is not named has 1"
+    )
+    class_weights: str = Field(
+        default="", description="the same between the device classes of one tenant, such as `interactive=4,batch=1`"
     )
 
     # Kafka
@@ -158,6 +165,12 @@ class VerifierSettings(KafkaSettings, RedisSettings, EnergySettings, TracedSetti
     def _groups(cls, groups: str) -> str:
         parse_revoked(groups)
         return groups
+
+    @field_validator("tenant_weights", "class_weights")
+    @classmethod
+    def _weights(cls, weights: str) -> str:
+        parse_weights(weights)
+        return weights
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

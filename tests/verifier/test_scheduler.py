@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,13 +45,13 @@ def test_earliest_deadline_first_up_to_the_limit_of_sessions() -> None:
     assert [r.session for r in scheduler.take(0.0, cached()).rounds] == [b"a"]
 
 
-def test_a_long_row_does_not_make_the_padding_exceed_the_budget() -> None:
+def test_a_pass_costs_its_tokens_not_its_longest_row() -> None:
     scheduler = Scheduler(LIMITS)
-    scheduler.add_round(round_(b"long", span=40, deadline=1.0))
+    scheduler.add_round(round_(b"long", span=50, deadline=1.0))
     scheduler.add_round(round_(b"b", deadline=2.0))
-    scheduler.add_round(round_(b"c", deadline=3.0))
-    assert [r.session for r in scheduler.take(0.0, cached()).rounds] == [b"long"]
-    assert [r.session for r in scheduler.take(0.0, cached()).rounds] == [b"b", b"c"]
+    scheduler.add_round(round_(b"c", span=20, deadline=3.0))
+    assert [r.session for r in scheduler.take(0.0, cached()).rounds] == [b"long", b"b"]
+    assert [r.session for r in scheduler.take(0.0, cached()).rounds] == [b"c"]
 
 
 def test_a_row_above_the_budget_still_gets_its_turn_alone() -> None:
@@ -108,7 +109,72 @@ def test_more_prompts_than_slots_are_not_fed_ahead() -> None:
     scheduler = Scheduler(Limits(8, 1000, 16, prompts=2))
     for name in (b"a", b"b", b"a", b"c"):
         scheduler.add_prompt(name, [1], now=0.0)
-    assert [c.session for c in scheduler.take(0.0, cached(a=0, b=0, c=0)).chunks] == [b"a", b"c"]
+    assert {c.session for c in scheduler.take(0.0, cached(a=0, b=0, c=0)).chunks} == {b"a", b"c"}
+
+
+def test_prefixes_have_a_budget_of_their_own() -> None:
+    scheduler = Scheduler(Limits(8, 1000, 16))
+    for number, name in enumerate((b"a", b"b", b"c")):
+        scheduler.add_prompt(name, [number] * 10, now=number)
+    assert [len(c.ids) for c in scheduler.take(0.0, cached(a=0, b=0, c=0)).chunks] == [10]
+
+
+def test_of_prompts_with_the_same_beginning_one_is_fed_and_the_others_copy_it() -> None:
+    scheduler = Scheduler(Limits(8, 1000, 64))
+    system, have = list(range(40)), dict.fromkeys("abc", 0)
+    for number, name in enumerate((b"a", b"b", b"c")):
+        scheduler.add_prompt(name, [*system, number], now=number, tenant="t" if number < 2 else "u")
+    assert [c.session for c in scheduler.take(0.0, cached(**have)).chunks] == [b"a"]
+    assert [c.session for c in scheduler.take(0.0, cached(a=41, b=0, c=0)).chunks] == [b"c"]
+    assert [len(c.ids) for c in scheduler.take(0.0, cached(a=41, b=40, c=41)).chunks] == [41]
+
+
+def test_a_prefix_is_fed_on_after_its_round_has_expired() -> None:
+    scheduler = Scheduler(LIMITS)
+    scheduler.add_round(round_(b"a", base=50, deadline=1.0))
+    have, passes = 16, 0
+    assert scheduler.take(0.0, cached(a=0)).chunks[0].ids == list(range(16))
+    step = scheduler.take(2.0, cached(a=have))
+    assert [r.session for r in step.expired] == [b"a"]
+    while step.chunks:
+        have, passes = len(step.chunks[0].ids), passes + 1
+        step = scheduler.take(2.0, cached(a=have))
+    assert (have, passes) == (50, 3)
+
+
+def test_a_round_that_would_expire_in_its_pass_is_dropped_before_it() -> None:
+    scheduler = Scheduler(LIMITS)
+    scheduler.took(0.5)
+    late, fine = round_(b"a", deadline=1.4), round_(b"b", deadline=1.6)
+    scheduler.add_round(late)
+    scheduler.add_round(fine)
+    step = scheduler.take(1.0, cached())
+    assert (step.late, step.rounds) == ([late], [fine])
+
+
+def test_passes_that_were_slow_once_do_not_stop_everything() -> None:
+    scheduler = Scheduler(LIMITS)
+    scheduler.took(60.0)
+    served = 0
+    for number in range(50):
+        scheduler.add_round(round_(b"%d" % number, deadline=1.0))
+        if rounds := scheduler.take(0.0, cached()).rounds:
+            served += len(rounds)
+            scheduler.took(0.1)
+    assert served == 50
+    assert scheduler.pass_seconds < 1.0
+
+
+def test_a_round_behind_too_many_of_its_own_tenant_is_refused_at_once() -> None:
+    scheduler = Scheduler(LIMITS)
+    scheduler.took(0.1)
+    assert scheduler.refuse(round_(b"first", deadline=0.05), now=0.0) == "", "nothing is before it: one pass may show the way"
+    for number in range(20):
+        scheduler.add_round(round_(b"%d" % number, span=15, deadline=0.4))
+    assert "320 tokens" in scheduler.refuse(round_(b"a", deadline=0.5), now=0.0)
+    assert scheduler.refuse(round_(b"a", deadline=2.0), now=0.0) == ""
+    other = replace(round_(b"a", deadline=0.5), tenant="other")
+    assert scheduler.refuse(other, now=0.0) == "", "what others have waiting is their share's business"
 
 
 def test_discard_returns_the_round_and_forgets_the_prompt() -> None:
@@ -144,7 +210,7 @@ def test_every_round_is_served_once_and_no_pass_breaks_its_limits(
         sizes = [len(r.base) - min(have[r.session], len(r.base) - 1) + len(r.span) for r in step.rounds]
         sizes += [len(c.ids) - have[c.session] for c in step.chunks]
         assert 0 < len(sizes) <= sessions
-        assert len(sizes) == 1 or len(sizes) * max(sizes) <= budget
+        assert len(sizes) == 1 or sum(sizes) <= (budget if step.rounds else limits.prefill_chunk)
         for chunk in step.chunks:
             have[chunk.session] = len(chunk.ids)
         served += [r.session for r in step.rounds]

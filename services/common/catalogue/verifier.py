@@ -30,8 +30,8 @@ VERIFY = _MAKE.histogram("verify_seconds", "seconds", "One forward pass over spa
 ENGINE_BUSY = _MAKE.counter("engine_busy_seconds", "seconds", "Seconds the engine spent in passes")
 ENGINE_FAILURES = _MAKE.counter("engine_failures", "passes", "Forward passes that raised")
 
-CACHE_HITS = _MAKE.counter("cache_hits", "rounds", "Rounds whose session had a slot")
-CACHE_MISSES = _MAKE.counter("cache_misses", "rounds", "Rounds whose session had no slot")
+CACHE_HITS = _MAKE.counter("cache_hits", "rounds", "Rounds of whose text at least the beginning was in the cache")
+CACHE_MISSES = _MAKE.counter("cache_misses", "rounds", "Rounds of whose text nothing was in the cache")
 CACHE_REBUILDS = _MAKE.counter("cache_rebuilds", "rounds", "Misses of sessions that had been served before")
 REBUILT_TOKENS = _MAKE.counter("rebuilt_tokens", "tokens", "Tokens fed again for sessions that had been served before")
 SHARED_TOKENS = _MAKE.counter(
