@@ -31,6 +31,14 @@ def test_no_torch_comes_with(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["services.common.energy.settings", "services.edge_worker.app", "services.verifier.app"])
+def test_zeus_comes_only_with_a_meter(module: str) -> None:
+    """It is imported by name, which the import rules do not see."""
+    code = f"import sys, importlib; importlib.import_module({module!r}); print('zeus' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_import_rules_hold() -> None:
     code = "from importlinter.cli import lint_imports_command as lint; lint()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=SERVICES.parent)

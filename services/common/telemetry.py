@@ -25,8 +25,8 @@ from services.common.health import Health
 from services.common.meters import Meters
 from services.common.probe_server import Page, ProbeServer
 
-PROBE_SECONDS = 0.01
-KEPT_LAGS = 100_000  # the last ~17 minutes at one observation each 10 ms
+PROBE_SECONDS = 0.05  # waking up is the dearest part of all metrics: at 0.01 it took 0.4 to 1.9 % of a core
+KEPT_LAGS = 20_000  # the last ~17 minutes
 
 
 def configure_logging(service: str, level: str) -> None:

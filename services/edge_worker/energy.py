@@ -165,7 +165,7 @@ def verified(stats: AnswerStats, verdict: Verdict) -> None:
 def device_energy(settings: EnergySettings, device: str, meter: UplinkMeter, registry: CollectorRegistry) -> DeviceEnergy:
     """As the settings say; ``device``: where torch has the draft model. Raises ``ConfigError``."""
     if settings.energy == "off":
+        JoulesCounter(registry, ())
         return DeviceEnergy()
-    return MeteredDevice(
-        settings.profile(Device, "laptop"), settings.supply(device), meter.traffic, JoulesCounter(registry).add
-    )
+    joules = JoulesCounter(registry, (DRAFT, WAIT, RADIO, IDLE))
+    return MeteredDevice(settings.profile(Device, "laptop"), settings.supply(device), meter.traffic, joules.add)

@@ -26,7 +26,7 @@ class EdgeMetrics(Observer):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         meters = Meters(registry)
-        self.tokens = meters.counter(names.TOKENS)
+        self.tokens = meters.labelled(names.TOKENS)
         self.good_tokens = meters.counter(names.GOOD_TOKENS)
         self.answers = meters.counter(names.ANSWERS)
         self.running = meters.gauge(names.SESSIONS)
@@ -35,8 +35,8 @@ class EdgeMetrics(Observer):
         self.lost_rounds = meters.counter(names.LOST_ROUNDS)
         self.candidates = meters.counter(names.CANDIDATES)
         self.kept = meters.histogram(names.KEPT_TOKENS)
-        self.judged_by_position = meters.counter(names.JUDGED_POSITION)
-        self.accepted_by_position = meters.counter(names.ACCEPTED_POSITION)
+        self.judged_by_position = meters.labelled(names.JUDGED_POSITION)
+        self.accepted_by_position = meters.labelled(names.ACCEPTED_POSITION)
         self.dropped = meters.counter(names.DROPPED_VERDICTS)
 
         self.round_trip = meters.histogram(names.ROUND_TRIP)
@@ -48,10 +48,10 @@ class EdgeMetrics(Observer):
         self.draft = meters.histogram(names.DRAFT_STEP)
 
         self.scores = meters.histogram(names.GATE_SCORE)
-        self.audited_by_score = meters.counter(names.AUDITED_SCORE)
-        self.audit_by_score = meters.counter(names.AUDIT_REJECTION)
-        self.judged_by_score = meters.counter(names.JUDGED_SCORE)
-        self.refused_by_score = meters.counter(names.REFUSED_SCORE)
+        self.audited_by_score = meters.labelled(names.AUDITED_SCORE)
+        self.audit_by_score = meters.labelled(names.AUDIT_REJECTION)
+        self.judged_by_score = meters.labelled(names.JUDGED_SCORE)
+        self.refused_by_score = meters.labelled(names.REFUSED_SCORE)
 
         self.breaker = meters.gauge(names.BREAKER_STATE)
         self.opened = meters.counter(names.BREAKER_OPENED)
@@ -91,8 +91,9 @@ class EdgeMetrics(Observer):
         audits = codec.unpack_audits(verdict.audits)
         skipped = [t for t in reached[: verdict.kept] if not t.judged]
         for token, audit in zip(skipped, audits, strict=False):
-            self.audited_by_score.labels(score_bin(token.u)).inc()
-            self.audit_by_score.labels(score_bin(token.u)).inc(audit)
+            score = score_bin(token.u)
+            self.audited_by_score.labels(score).inc()
+            self.audit_by_score.labels(score).inc(audit)
         for at, token in enumerate(reached):
             if token.judged:
                 self.judged_by_score.labels(score_bin(token.u)).inc()

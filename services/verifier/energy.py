@@ -20,6 +20,7 @@ from services.common.energy.share import micro, shares
 from services.common.energy.supply import Supply
 
 IDLE = "idle"
+COMPONENTS = ("verify", "prefill", IDLE)
 REMEMBERED = 4096  # sessions whose prefix was fed and whose round has not come: more have been left by their device
 
 T = TypeVar("T")

@@ -13,17 +13,17 @@ class VerifierMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         meters = Meters(registry)
-        self.verdicts = meters.counter(names.VERDICTS)
+        self.verdicts = meters.labelled(names.VERDICTS)
         self.resent = meters.counter(names.VERDICTS_RESENT)
-        self.tokens = meters.counter(names.VERIFIED_TOKENS)
+        self.tokens = meters.labelled(names.VERIFIED_TOKENS)
         self.expired = meters.counter(names.EXPIRED)
         self.lost_races = meters.counter(names.LOST_RACES)
         self.over_budget = meters.counter(names.OVER_BUDGET)
         self.dead_letters = meters.counter(names.DEAD_LETTERS)
         self.dead_letters_lost = meters.counter(names.DEAD_LETTERS_LOST)
 
-        self.passes = meters.counter(names.PASSES)
-        self.processed = meters.counter(names.PROCESSED_TOKENS)
+        self.passes = meters.labelled(names.PASSES)
+        self.processed = meters.labelled(names.PROCESSED_TOKENS)
         self.batch = meters.histogram(names.BATCH_SESSIONS)
         self.queue = meters.histogram(names.QUEUE)
         self.verify = meters.histogram(names.VERIFY)

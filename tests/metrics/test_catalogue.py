@@ -21,6 +21,7 @@ from services.common.outage import Link
 from services.common.telemetry import Telemetry
 from services.edge_worker.answer import Decision
 from services.edge_worker.breaker import State as BreakerState
+from services.edge_worker.energy import DRAFT, WAIT
 from services.edge_worker.metrics import DriftMetrics, EdgeMetrics, KnobMetrics
 from services.edge_worker.uplink import UplinkMeter
 from services.policy import queries
@@ -93,7 +94,7 @@ def test_an_edge_workers_metrics_are_those_of_the_catalogue() -> None:
     telemetry = Telemetry()
     metrics = EdgeMetrics(telemetry.registry)
     DriftMetrics(telemetry.registry, "phone")
-    JoulesCounter(telemetry.registry)
+    JoulesCounter(telemetry.registry, (DRAFT, WAIT))
     KnobMetrics(telemetry.registry, "phone", k=4, gamma=1.0, policy=None)
     UplinkMeter({"kafka": [("127.0.0.1", 1)], "redis": [("127.0.0.1", 2)]}, telemetry.registry)
     metrics.lost("a cause that nobody has thought of")
@@ -106,12 +107,12 @@ def test_an_edge_workers_metrics_are_those_of_the_catalogue() -> None:
 def test_a_difference_is_found() -> None:
     telemetry = Telemetry()
     metrics = VerifierMetrics(telemetry.registry)
-    JoulesCounter(telemetry.registry)
+    JoulesCounter(telemetry.registry, ())
     assert complaints(generate_latest(telemetry.registry).decode(), Service.VERIFIER) == []
     Counter("sluice_extra", "Not in it.", registry=telemetry.registry)
-    metrics.tokens.labels("invented").inc()
+    metrics.over_budget.labels("invented").inc()
     found = complaints(generate_latest(telemetry.registry).decode(), Service.VERIFIER)
-    assert found == ["sluice_extra is not in the catalogue", "sluice_verified_tokens: decision=invented"]
+    assert found == ["sluice_extra is not in the catalogue", "sluice_over_budget: scope=invented"]
     assert "sluice_tokens is missing" in complaints("", Service.EDGE)
 
 
@@ -123,6 +124,19 @@ def test_a_counter_begins_at_zero_and_kinds_are_kept() -> None:
     with pytest.raises(TypeError, match="is a gauge, not a counter"):
         meters.counter(edge.SESSIONS)
     assert "_created" not in generate_latest(registry).decode()
+    shown = VerifierMetrics(CollectorRegistry()).tokens
+    with pytest.raises(KeyError):
+        shown.labels("invented")
+
+
+def test_joules_begin_at_zero_where_they_are_counted_and_are_told_of_in_any_case() -> None:
+    registry, nobody = CollectorRegistry(), CollectorRegistry()
+    JoulesCounter(registry, (DRAFT, WAIT))
+    JoulesCounter(nobody, ())
+    shown = [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+    assert sorted(line.split()[0].split('"')[1] for line in shown) == [DRAFT, DRAFT, WAIT, WAIT]
+    assert "# TYPE sluice_energy_joules_total counter" in generate_latest(nobody).decode()
+    assert nobody.get_sample_value("sluice_energy_joules_total", {"component": "idle", "source": "estimated"}) is None
 
 
 def test_links_are_told() -> None:

@@ -37,6 +37,8 @@ def _link(prefix: str, options: StackOptions, kafka: str, redis: str) -> dict[st
         f"{prefix}REDIS_URL": redis,
         f"{prefix}EMBEDDED": "true" if options.kafka is None else "false",
         f"{prefix}THREADS": threads,
+        # a counter holds what all of them do together: whoever reads it would call the others' work its own
+        f"{prefix}ENERGY": os.environ.get(f"{prefix}ENERGY") or "model",
     }
 
 

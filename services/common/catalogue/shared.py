@@ -22,5 +22,9 @@ LOOP_LAG = _MAKE.histogram(
 )
 LINK_UP = _MAKE.gauge("link_up", "1", "1 while the service's link to this part worked when last used, else 0", LINK)
 ENERGY = Maker((Service.EDGE, Service.VERIFIER)).counter(
-    "energy_joules", "joules", "Energy spent, by what it went to and how that is known", COMPONENT, SOURCE
+    "energy_joules",
+    "joules",
+    "Energy spent, by what it went to and how that is known; without samples where `ENERGY` is `off`",
+    COMPONENT,
+    SOURCE,
 )
