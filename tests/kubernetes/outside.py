@@ -120,7 +120,7 @@ def kafka_values(kafka: ApacheKafka) -> dict[str, dict[str, str]]:
         return {}
     return {
         "kafka-ca": {"ca.crt": kafka.ca_file.read_text()},
-        "kafka-autoscaler": {"username": AUTOSCALER, "password": password_of(AUTOSCALER)},
+        "kafka-autoscaler": {"password": password_of(AUTOSCALER)},
         "sluice-topics": {"sluice_topics_kafka_password": password_of("operator")},
     }
 

@@ -59,30 +59,25 @@ def alert(site: Site, wrong: list[str]) -> Figures:
 
 
 def steered(site: Site, wrong: list[str]) -> Figures:
-    """The policy decides from this Prometheus, and answers follow it."""
+    """The policy decides from this Prometheus, changes its knobs, and the edge worker's knobs are those."""
     load = site.load("steered", LOAD_SECONDS)
     (pod,) = site.release.pods("policy")
+    here = f'{{namespace="{NAMESPACE}"}}'
 
-    def version() -> int:
-        account = site.ask(max_tokens=40)["sluice"]
-        return int(account.get("policy_version") or 0)
+    def changes() -> float | None:
+        return site.prometheus.value(f"sum(sluice_policy_changes_total{here})")
 
-    followed = wait_until("an answer follows the policy", version, LOAD_SECONDS, 2)
-    gamma = f'sluice_policy_gamma{{namespace="{NAMESPACE}"}}'
-    moved = f"max(max_over_time({gamma}[10m]) - min_over_time({gamma}[10m]))"
-    change = wait_until("the policy moves gamma", lambda: site.prometheus.value(moved), LOAD_SECONDS, 2)
-    shown = site.kube.exec(pod, NAMESPACE, "sluice", "policy", "show", "--json")
-    counted = site.prometheus.query("sum by (source) (sluice_policy_decisions_total)")
-    decisions = {labels["source"]: value for labels, value in counted}
-    if not any(value for source, value in decisions.items() if source not in ("hold", "safe", "override")):
-        wrong.append(f"the policy decided nothing from inputs: {decisions}")
+    def followed() -> bool:
+        ours = [site.prometheus.value(f"max({name}{here})") for name in ("sluice_knob_k", "sluice_knob_gamma")]
+        theirs = [site.prometheus.value(f"max({name}{here})") for name in ("sluice_policy_k", "sluice_policy_gamma")]
+        return None not in ours and ours == theirs and bool(site.prometheus.value(f"min(sluice_policy_followed{here})"))
+
+    changed = wait_until("the policy changes a knob", changes, LOAD_SECONDS, 2)
+    wait_until("the edge worker goes by the policy's knobs", followed, LOAD_SECONDS, 2)
+    shown = json.loads(site.kube.exec(pod, NAMESPACE, "sluice", "policy", "show", "--json"))
+    counted = site.prometheus.query(f"sum by (source) (sluice_policy_decisions_total{here})")
     load.outcome()
-    return {
-        "policy_version_of_an_answer": followed,
-        "gamma_moved_by": change,
-        "decisions": decisions,
-        "shown": json.loads(shown),
-    }
+    return {"changes": changed, "decisions": {labels["source"]: value for labels, value in counted}, "in_force": shown}
 
 
 def _recorded() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.kubernetes.outside import AUTOSCALER
 from tests.kubernetes.release import NAMESPACE, RELEASE
 from tests.kubernetes.shell import wait_until
 from tests.kubernetes.site import RATE, Figures, Site
@@ -25,7 +26,7 @@ AUTOSCALING: dict[str, Any] = {
 
 def lag_is_read(site: Site, wrong: list[str]) -> Figures:
     """KEDA logs in to the secured Kafka with the least rights and reads the lag."""
-    keda = {**AUTOSCALING["keda"], "kafkaPasswordSecret": {"name": "kafka-autoscaler"}}
+    keda = {**AUTOSCALING["keda"], "kafkaUsername": AUTOSCALER, "kafkaPasswordSecret": {"name": "kafka-autoscaler"}}
     site.release.upgrade(verifier={"autoscaling": {**AUTOSCALING, "keda": keda}})
 
     def health() -> list[dict[str, Any]]:
