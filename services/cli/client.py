@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from services.cli.errors import CommandError
+from services.common.sse import Lines
 
 # Between two chunks; a lossless answer may wait this long for a verifier.
 READ_SECONDS = 120.0
@@ -62,7 +63,7 @@ class ApiClient:
             if response.is_error:
                 response.read()
             self._refuse(response)
-            for chunk in _events(response.iter_lines()):
+            for chunk in _events(response.iter_bytes()):
                 self._take(chunk, reply, show)
         return reply
 
@@ -120,9 +121,11 @@ class ApiClient:
         raise CommandError(f"the edge worker refused: {message}")
 
 
-def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+def _events(stream: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     """Objects of a stream of server-sent events, up to its end mark."""
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == "data" and value.strip() != "[DONE]":
-            yield json.loads(value)
+    lines = Lines()
+    for data in stream:
+        for line in lines.feed(data):
+            name, _, value = line.partition(":")
+            if name == "data" and value.strip() != "[DONE]":
+                yield json.loads(value)

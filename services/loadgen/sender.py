@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from services.common.sse import Lines
 from services.loadgen.answer import Answer, Malformed, Outcome
 
 Clock = Callable[[], float]
@@ -73,8 +74,11 @@ class HttpSender:
                     outcome = Outcome.REFUSED if response.status_code == httpx.codes.TOO_MANY_REQUESTS else Outcome.FAILED
                     answer.end(clock(), outcome, _reason(response))
                     return
-                async for line in response.aiter_lines():
-                    answer.take(line, clock())
+                lines = Lines()
+                async for data in response.aiter_bytes():
+                    now = clock()
+                    for line in lines.feed(data):
+                        answer.take(line, now)
             answer.end(clock())
         except Malformed as error:
             answer.end(clock(), Outcome.FAILED, str(error))

@@ -22,7 +22,7 @@ from services.loadgen.sender import HttpSender, LoadError
 from tests.http.conftest import CONTEXT, END, MODEL, Host, Stage
 from tests.http.scripts import CYCLE, tokens
 
-TEXT = "one two three four five six seven eight nine ten"
+TEXT = "one two three\u0085four five\u2028six seven eight nine ten"  # with what only Unicode calls a line break
 NOWHERE = "http://127.0.0.1:1"
 
 

@@ -58,7 +58,7 @@ def good() -> Series:
 def test_a_good_run() -> None:
     found = verdict(good(), TURNS, FLEET, TIMES, AWAY)
     assert found["failures"] == []
-    assert found["recovery_seconds"] == 30.0
+    assert (found["broken_after_seconds"], found["recovery_seconds"]) == (5.0, 30.0)
     assert (found["overshoot"], found["share_over"], found["peak"]) == (0.0, 0.0, 0.95)
     assert found["steady"]["before"]["gamma"] == 0.5
     assert found["steady"]["step"]["gamma"] == 0.9
@@ -81,6 +81,12 @@ def test_an_excess_after_the_recovery_is_told() -> None:
     assert found["recovery_seconds"] == 30.0
     assert found["overshoot"] == pytest.approx(0.1)
     assert found["share_over"] == pytest.approx(1 / 15, abs=1e-4)
+
+
+def test_a_step_that_breaks_nothing() -> None:
+    found = verdict(series(step(0.3, 0.7, 0.3), step(0.4, 0.2, 0.4)), TURNS, FLEET, TIMES, None)
+    assert (found["broken_after_seconds"], found["recovery_seconds"], found["overshoot"]) == (None, 0.0, 0.0)
+    assert found["failures"] == []
 
 
 def test_a_budget_that_is_never_met_again_and_knobs_that_stay_are_failures() -> None:
@@ -129,10 +135,9 @@ def test_the_verdict_and_the_picture(tmp_path: Path) -> None:
         "leftover_processes": 0,
     }
     text = describe(json.loads(json.dumps(found)))
-    assert "rose to 0.95 at a budget of 0.8" in text
-    assert "30 s after the step" in text
+    assert "left its budget of 0.8 5 s after the step, rose to 0.95, and was inside it again 30 s after the step" in text
     assert "safe setting {'k': 4, 'gamma': 1.0} after 61.0 s" in text
     assert "8 of 9 answers complete, 1 refused" in text
     assert "SluiceLinkDown (300 s)" in text
-    plot.save(Run(FLEET, TIMES, one, TURNS, load, AWAY), tmp_path / "loop.png", "made up")
+    plot.save(Run(FLEET, TIMES, one, TURNS, [], load, AWAY), tmp_path / "loop.png", "made up")
     assert (tmp_path / "loop.png").read_bytes().startswith(b"\x89PNG")

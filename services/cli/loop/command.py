@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.cli.loop.plan import Fleet, Times
     from services.cli.loop.plot import Run
 
-JSON, PICTURE = "loop.json", "loop.png"
+JSON, PICTURE, DECISIONS = "loop.json", "loop.png", "decisions.jsonl"
 
 
 def command(
@@ -38,7 +38,7 @@ def command(
     kafka: Annotated[str | None, typer.Option(help="host:port of a Kafka broker instead of the embedded one.")] = None,
     redis: Annotated[str | None, typer.Option(help="URL of a Redis instead of the embedded one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the load.")] = 1,
-    out: Annotated[Path | None, typer.Option(help=f"Folder for {JSON} and {PICTURE}.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"Folder for {JSON}, {PICTURE} and {DECISIONS}.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Start everything, load it, show the knobs move, stop everything; status 1 where the loop did not do its work."""
@@ -90,6 +90,8 @@ def _save(run: Run, found: dict[str, Any], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / JSON).write_text(json.dumps(found) + "\n")
+        lines = [json.dumps(entry) + "\n" for entry in run.decisions]
+        (folder / DECISIONS).write_text("".join(lines))
         plot.save(run, folder / PICTURE, f"sluice loop, {run.fleet.name}: {run.fleet.about}")
     except OSError as error:
         raise CommandError(f"{folder} cannot be written: {error.strerror}") from error
@@ -110,8 +112,8 @@ def describe(found: dict[str, Any]) -> str:
         if recovery == 0.0
         else "the utilisation budget was not met again"
         if recovery is None
-        else f"utilisation rose to {v['peak']:.2f} at a budget of {budget:g}, and was inside it again {recovery:.0f} s after "
-        f"the step; overshoot after that {v['overshoot']:.1%}"
+        else f"utilisation left its budget of {budget:g} {v['broken_after_seconds']:.0f} s after the step, rose to "
+        f"{v['peak']:.2f}, and was inside it again {recovery:.0f} s after the step; overshoot after that {v['overshoot']:.1%}"
     )
     turns = v["direction_changes_per_minute"]
     damage = v["damage_max_relative_to_limit"]

@@ -103,7 +103,7 @@ class Play:
         raw = self.reader.raw(figures.NAMES, begin - 2.0 * times.window, begin + times.end)
         series = figures.series(raw, begin, begin + times.end, window=times.window, scrape_seconds=times.scrape)
         turns = [Turn.read(entry, begin) for entry in self._entries]
-        run = Run(fleet, times, series, turns, load, self.away)
+        run = Run(fleet, times, series, turns, self._entries, load, self.away)
         return run, {
             "fleet": asdict(fleet),
             "times": asdict(times),

@@ -27,12 +27,14 @@ BLUE, GREY, RED = "tab:blue", "0.45", "tab:red"
 
 @dataclass(frozen=True)
 class Run:
-    """What is shown of one run. ``load``: the load's report; ``away``: seconds without Prometheus."""
+    """What is left of one run. ``decisions``: the policy's log, whole; ``load``: the load's report; ``away``: seconds without
+    Prometheus."""
 
     fleet: Fleet
     times: Times
     series: Series
     turns: Sequence[Turn]
+    decisions: Sequence[dict[str, Any]]
     load: dict[str, Any]
     away: Span | None
 
@@ -58,7 +60,7 @@ def save(run: Run, path: Path, title: str) -> None:
     axes[5].plot(series.at, series.round_trip_p95, color=BLUE, label="round trip p95 (s)")
     axes[5].plot(series.at, series.upload_rate, color="tab:purple", label="upload rate (of answered tokens)")
     axes[5].plot(series.at, series.unverified, color=RED, linewidth=1.0, label="unverified (of answered tokens)")
-    axes[5].set_ylim(bottom=0.0)
+    axes[5].set_ylim(0.0, 1.4 * max(1.0, _top(series.round_trip_p95)))
     for number, axis in enumerate(axes):
         _parts(axis, run, named=number == 0)
         axis.grid(alpha=0.25)
@@ -123,4 +125,4 @@ def _parts(axis: Axes, run: Run, *, named: bool) -> None:
         axis.axvspan(*run.away, color="0.5", alpha=0.18, linewidth=0.0)
         spans.append((run.away[0], "no Prometheus"))
     for at, text in spans if named else ():
-        axis.annotate(text, (at, 1.0), (3, -11), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8)
+        axis.annotate(text, (at, 1.0), (1, 3), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8)

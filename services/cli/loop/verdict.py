@@ -125,23 +125,26 @@ def _moves(steady: dict[str, dict[str, float | None]]) -> tuple[float | None, fl
 
 
 def _recovery(series: Series, budget: float, times: Times) -> dict[str, float | None]:
-    """Seconds from the step to the first of some samples in a row inside the budget; 0: it never broke. ``overshoot``: the
-    largest excess from there to the end of the step, ``share_over``: of samples with one."""
+    """Of the utilisation, from the step on. ``broken_after_seconds``: its first sample over the budget, ``None`` if there is
+    none; ``recovery_seconds``: the first of some in a row inside it after that, 0 if none broke it, ``None`` if it stayed
+    broken. From there to the end of the step, ``overshoot``: the largest excess, ``share_over``: of samples with one."""
     inside = (series.at > times.up_at) & (series.at <= times.down_at) & np.isfinite(series.utilisation)
-    at, excess = series.at[inside], series.utilisation[inside] / budget - 1.0
+    at, excess = series.at[inside] - times.up_at, series.utilisation[inside] / budget - 1.0
     broken = np.flatnonzero(excess > 0.0)
-    if not len(broken):
-        return {"recovery_seconds": 0.0, "overshoot": 0.0, "share_over": 0.0, "peak": _most(series.utilisation[inside])}
-    good: npt.NDArray[np.bool_] = excess <= 0.0
-    for i in range(int(broken[0]), len(at) - MET_SCRAPES + 1):
-        if good[i : i + MET_SCRAPES].all():
-            return {
-                "recovery_seconds": float(round(at[i] - times.up_at, 2)),
-                "overshoot": float(round(max(0.0, excess[i:].max()), 4)),
-                "share_over": float(round((excess[i:] > 0.0).mean(), 4)),
-                "peak": _most(series.utilisation[inside]),
-            }
-    return {"recovery_seconds": None, "overshoot": None, "share_over": None, "peak": _most(series.utilisation[inside])}
+    begin = int(broken[0]) if len(broken) else None
+    end: int | None = 0
+    if begin is not None:
+        good: npt.NDArray[np.bool_] = excess <= 0.0
+        starts = range(begin, len(at) - MET_SCRAPES + 1)
+        end = next((i for i in starts if good[i : i + MET_SCRAPES].all()), None)
+    rest = excess[end:] if end is not None else excess[:0]
+    return {
+        "broken_after_seconds": None if begin is None else float(round(at[begin], 2)),
+        "recovery_seconds": None if end is None else float(round(at[end], 2)) if begin is not None else 0.0,
+        "overshoot": float(round(max(0.0, rest.max()), 4)) if len(rest) else None,
+        "share_over": float(round((rest > 0.0).mean(), 4)) if len(rest) else None,
+        "peak": _most(series.utilisation[inside]),
+    }
 
 
 def _most(values: Floats) -> float | None:
