@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.common.sse import Lines
 
-LINE = st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=("Cs",)))
+LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"))
 
 
 @given(st.lists(LINE), st.lists(st.integers(1, 20)), st.sampled_from(["\n", "\r\n"]))
