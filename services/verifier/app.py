@@ -124,6 +124,7 @@ async def _serve(
     )
     metrics = VerifierMetrics(telemetry.registry)
     metrics.slots.set(settings.slots)
+    metrics.cache_bytes.set(ready.cache_bytes)
     telemetry.conditions.update(redis=False, kafka=False)  # before the first await: it is not ready until both answer
     energy = await asyncio.to_thread(_energy, settings, ready.device, telemetry)
     store = ContextStore(client, _lifetimes(settings))

@@ -5,6 +5,8 @@ Several sessions of different lengths share one padded forward pass.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -13,14 +15,18 @@ from services.common.lm import loading
 from services.common.lm.engine import CausalEngine
 from services.common.lm.errors import ModelError
 from services.common.lm.loading import LoadedModel
+from services.common.sampling import Sampling
 from services.common.settings import ConfigError
-from services.common.speculative import Judged, Row, judge
+from services.common.speculative import Judged, Row, SpanToken, judge
 from services.common.warp import distribution
 from services.verifier import feed
 from services.verifier.feed import Feed, Pass
 from services.verifier.scheduler import Chunk, Round
 from services.verifier.settings import VerifierSettings
 from services.verifier.slots import SlotTable
+
+WARM_UP = b"warm-up"
+SPANS = (1, 2, 4, 8, 16)
 
 
 class TargetEngine:
@@ -52,6 +58,11 @@ class TargetEngine:
         for session in sessions:
             self._slots.drop(session)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the slots; it does not grow once a pass has run."""
+        return self._engine.cache.memory_bytes
+
     def _hidden(self, feeds: list[Feed]) -> torch.Tensor:
         for f in feeds:
             if f.source is not None:
@@ -69,6 +80,16 @@ class TargetEngine:
     def _judge(self, item: Round, logits: torch.Tensor) -> Judged:
         y = self.law(item, logits)
         return judge(item.span, y, seed=item.seed, start=len(item.base), round_=item.number, want_bonus=item.want_bonus)
+
+
+def warm_up(engine: TargetEngine, chunk_tokens: int) -> None:
+    """Run passes of the sizes to come: libraries choose and compile per size, and the first request is not to wait for that."""
+    ids = [0] * (chunk_tokens + max(SPANS))
+    engine.prefill([Chunk(WARM_UP, ids[:chunk_tokens])])
+    for tokens in SPANS:
+        span = [SpanToken(0, 1.0)] * tokens
+        engine.verify([Round(WARM_UP, ids[:chunk_tokens], span, Sampling(), 0, 0, want_bonus=True, deadline=math.inf)])
+    engine.forget([WARM_UP])
 
 
 def load(settings: VerifierSettings, slots: SlotTable) -> tuple[TargetEngine, LoadedModel]:
@@ -93,6 +114,5 @@ def load(settings: VerifierSettings, slots: SlotTable) -> tuple[TargetEngine, Lo
     slack = settings.prefill_chunk_tokens + MAX_SPAN_TOKENS
     causal = CausalEngine(loaded.model, slots=settings.slots, capacity_tokens=capacity + slack)
     engine = TargetEngine(causal, slots, vocabulary=loaded.vocabulary)
-    engine.prefill([Chunk(b"warm-up", [0])])
-    engine.forget([b"warm-up"])
+    warm_up(engine, settings.prefill_chunk_tokens)
     return engine, loaded

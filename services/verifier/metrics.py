@@ -37,6 +37,7 @@ class VerifierMetrics:
         self.shared = meters.counter(names.SHARED_TOKENS)
         self.slots_used = meters.gauge(names.SLOTS_USED)
         self.slots = meters.gauge(names.SLOTS)
+        self.cache_bytes = meters.gauge(names.CACHE_BYTES)
 
         self.lag = meters.gauge(names.LAG)
         self.queued = meters.gauge(names.QUEUED)

@@ -25,6 +25,7 @@ class Ready:
     target: Target
     description: dict[str, object]
     device: str = "cpu"  # torch's name of where it is
+    cache_bytes: int = 0
 
 
 def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
@@ -45,7 +46,8 @@ def load(settings: VerifierSettings, slots: SlotTable) -> Ready:
         "slots": settings.slots,
         "capacity_tokens": settings.capacity_tokens,
     }
-    return Ready(causal, target, description, str(loaded.model.device))
+    description["cache_bytes"] = causal.cache_bytes
+    return Ready(causal, target, description, str(loaded.model.device), causal.cache_bytes)
 
 
 def _synthetic(settings: VerifierSettings, slots: SlotTable) -> Ready:

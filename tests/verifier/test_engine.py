@@ -11,7 +11,7 @@ from services.common.lm.loading import LoadedModel
 from services.common.sampling import Sampling
 from services.common.speculative import Judged, SpanToken, Sparse
 from services.common.warp import distribution
-from services.verifier.engine import TargetEngine
+from services.verifier.engine import TargetEngine, warm_up
 from services.verifier.scheduler import Chunk
 from services.verifier.slots import SlotTable
 from tests.verifier.target import PROMPTS, candidates, engine, greedy, ids_of, round_
@@ -149,3 +149,14 @@ def test_one_position_follows_the_targets_law(loaded: LoadedModel) -> None:
         d = x.sample(seed, len(base), 0)
         item = round_(b"s", base, [SpanToken(d, x.of(d), x)], sampling=sampling, seed=seed, want_bonus=False)
         assert target.verify([item])[0][0] == target._judge(item, logits)
+
+
+def test_warm_up_takes_the_memory_and_leaves_nothing(loaded: LoadedModel) -> None:
+    target, table = engine(loaded, slots=2)
+    assert target.cache_bytes == 0
+    warm_up(target, chunk_tokens=32)
+    config = loaded.model.config
+    rows = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    assert target.cache_bytes == rows * 2 * 256 * loaded.model.dtype.itemsize
+    assert len(table) == 0
+    assert table.valid(b"s", [0] * 32) == 0

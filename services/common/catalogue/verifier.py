@@ -39,6 +39,7 @@ SHARED_TOKENS = _MAKE.counter(
 )
 SLOTS_USED = _MAKE.gauge("slots_used", "sessions", "Slots that hold a session")
 SLOTS = _MAKE.gauge("slots", "sessions", "Slots that there are")
+CACHE_BYTES = _MAKE.gauge("cache_bytes", "bytes", "Memory of the slots' keys and values; all of it is taken at the start")
 
 LAG = _MAKE.gauge("lag_messages", "messages", "Messages in this verifier's partitions that it has not read, as last asked")
 QUEUED = _MAKE.gauge("queued_messages", "messages", "Messages read and not finished")
