@@ -16,7 +16,7 @@ from services.cli.loop.plan import Fleet, Times
 from services.cli.loop.verdict import Turn
 
 BARS = "▁▂▃▄▅▆▇█"
-KEPT = 48  # values of a spark line
+COLUMNS = 56  # of a spark line, which shows the whole run
 
 
 @dataclass
@@ -48,9 +48,10 @@ class LiveView:
         self._before = before
         self._console, self._fleet, self._times = console, fleet, times
         names = ("load", "utilisation", "round trip p95", "damage", "upload rate", "k", "gamma")
-        self._kept: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in names}
+        self._kept: dict[str, deque[float | None]] = {name: deque(maxlen=COLUMNS) for name in names}
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._begun = False
+        self._next_at = 0.0
         self._last: tuple[object, ...] = ()
 
     def __enter__(self) -> LiveView:
@@ -70,8 +71,10 @@ class LiveView:
     def show(self, now: Now) -> None:
         self._begin()
         rows = self._rows(now)
-        for name, value, _, _ in rows:
-            self._kept[name].append(value)
+        if now.at >= self._next_at:
+            self._next_at = now.at + self._times.end / COLUMNS
+            for name, value, _, _ in rows:
+                self._kept[name].append(value)
         if self._live is not None:
             self._live.update(self._view(now, rows), refresh=True)
             return
