@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes the environment first if it is missing.
-.PHONY: help demo up loop test test-cluster chaos lint types imports unit docs dashboards format clean venv
+.PHONY: help demo up loop test test-infra test-cluster chaos lint types imports unit docs dashboards format clean venv
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -14,15 +14,17 @@ CLUSTER_ARGS ?=
 LOOP_ARGS ?=
 # The folder is part of the stamp's name: a moved environment has wrong paths in its scripts, so it is set up again (seconds).
 STAMP := $(VENV)/.ready-$(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
+INFRA := $(VENV)/infra/$(notdir $(STAMP))
 
 help:
 	@echo "make demo   three answers and one outage on this machine (DEMO_ARGS=--json: one JSON object)"
 	@echo "make up     the same stack, kept running (UP_ARGS='--port 8000')"
 	@echo "make loop   the policy under a load x5, on real processes and a real Prometheus: ten minutes, into benchmarks/results/loop.{json,png}"
 	@echo "make test   lint, types, import rules and tests"
+	@echo "make test-infra  the part of them about infra/: the chart rendered, against schemas, checkov and our own rules"
 	@echo "make chaos  kills, outages, hostile messages and a soak on Apache Kafka: half an hour, figures into benchmarks/results/chaos.json"
 	@echo "make test-cluster  images and chart on a real Kubernetes (docs/deploy-kubernetes.md): half an hour, figures into benchmarks/results/cluster.json"
-	@echo "make docs   docs/settings.md and docs/metrics.md out of the code; make format: layout and imports"
+	@echo "make docs   docs/settings.md, docs/metrics.md and the chart's page and schema out of the code; make format: layout and imports"
 	@echo "make dashboards  Grafana's dashboards out of the code, into infra/grafana/dashboards"
 	@echo "make clean  remove the environment and caches"
 
@@ -77,8 +79,16 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
-unit: $(STAMP)
+unit: $(STAMP) $(INFRA)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-infra: $(STAMP) $(INFRA)
+	$(PY) -m pytest tests/infra $(PYTEST_ARGS)
+
+$(INFRA): tests/infra/tools.txt tests/infra/install_tools.py | $(STAMP)
+	@echo "== Installing what checks infra/ in $(VENV)/infra (once; 430 MB)"
+	$(PY) -m tests.infra.install_tools $(VENV)/infra
+	@touch $@
 
 chaos: $(STAMP)
 	$(PY) -m tests.chaos $(CHAOS_ARGS)
@@ -89,6 +99,7 @@ test-cluster: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m services.cli.settings_doc
 	$(PY) -m services.cli.metrics_doc
+	$(PY) -m services.cli.chart_files
 
 dashboards: $(STAMP)
 	$(PY) -m services.dashboards

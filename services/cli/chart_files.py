@@ -1,8 +1,8 @@
 """What the chart says of the settings and of its values: `python -m services.cli.chart_files` writes both (`make docs`).
 
-In ``values.schema.json`` the definitions ``...Settings`` are made from the settings classes, so that `helm` refuses a setting that
-there is not, and one of the wrong type; all else in that file is written by hand. ``README.md`` is made from ``values.yaml``:
-each value, or the map it is in, has a comment ``# -- what it does``.
+In ``values.schema.json`` the definitions ``...Settings`` are made from the settings classes, so that `helm` refuses a setting
+that there is not, and one of the wrong type; all else in that file is written by hand. ``README.md`` is made from
+``values.yaml``: each value, or the map it is in, has a comment ``# -- what it does``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _HEAD = """# sluice
 
 {description}
 
-Kubernetes {kube}. How to install, check, scale and upgrade it: [docs/deploy-kubernetes.md](../../../docs/deploy-kubernetes.md). Examples
-of values: [laptop](examples/laptop.yaml), [one GPU](examples/one-gpu.yaml), [fleet](examples/fleet.yaml).
+Kubernetes {kube}. How to install, check, scale and upgrade it: [docs/deploy-kubernetes.md](../../../docs/deploy-kubernetes.md).
+Examples of values: [laptop](examples/laptop.yaml), [one GPU](examples/one-gpu.yaml), [fleet](examples/fleet.yaml).
 
 ```
 helm install sluice infra/helm/sluice --namespace sluice --create-namespace -f my-values.yaml --wait
 helm test sluice --namespace sluice
 ```
 
-`config` of a service takes its [settings](../../../docs/settings.md) without the prefix and in lower case: `edgeWorker.config.k_max` is
-`SLUICE_EDGE_K_MAX`. An unknown one is refused, and so is one that the chart sets by itself, or that is a secret: those come from
-`existingSecret`, a Secret with one key for each, called like the variable in lower case (`sluice_edge_credential`), or from
-`secretKeys`, for example `{{setting: kafka_password, secret: edge, key: password}}`.
+`config` of a service takes its [settings](../../../docs/settings.md) without the prefix and in lower case:
+`edgeWorker.config.k_max` is `SLUICE_EDGE_K_MAX`. An unknown one is refused, and so is one that the chart sets by itself, or
+that is a secret: secrets come from `existingSecret`, a Secret with one key for each, called like the variable in lower case
+(`sluice_edge_credential`), or from `secretKeys`, for example `{{setting: kafka_password, secret: edge, key: password}}`.
 
 This page is made from `values.yaml` by `make docs`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ def command(
     gamma: Annotated[float | None, typer.Option(help="Strictness of the gate: 0 asks about every token.")] = None,
     k: Annotated[int | None, typer.Option(help="Most candidates of one upload; 0: never ask.")] = None,
     api_key: Annotated[str, typer.Option(envvar="SLUICE_API_KEY", help="Where the edge worker wants one.")] = "",
+    api_key_file: Annotated[Path | None, typer.Option(help="File with that key instead.")] = None,
     require_verified: Annotated[
         bool,
         typer.Option("--require-verified", help="With -m: exit status 1 unless verifiers judged what was to be judged."),
@@ -38,7 +40,8 @@ def command(
     knobs = {name: value for name, value in (("mode", mode), ("gamma", gamma), ("k", k)) if value is not None}
     body: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
     body |= ({"seed": seed} if seed is not None else {}) | ({"sluice": knobs} if knobs else {})
-    conversation = Conversation(ApiClient(url, api_key), Console(highlight=False, soft_wrap=True), body, system, as_json)
+    key = api_key if api_key_file is None else _read(api_key_file)
+    conversation = Conversation(ApiClient(url, key), Console(highlight=False, soft_wrap=True), body, system, as_json)
     try:
         if message is not None:
             reply = conversation.ask(message)
@@ -48,6 +51,13 @@ def command(
             conversation.run()
     finally:
         conversation.client.close()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--api-key-file {file}: cannot be read ({type(error).__name__})") from error
 
 
 class Conversation:
