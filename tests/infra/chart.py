@@ -32,6 +32,12 @@ def lint(helm: Path, folder: Path, values: list[Values | str]) -> str:
     return _run(helm, "lint", "--strict", str(CHART), "--namespace", NAMESPACE, *_files(folder, values))
 
 
+def notes(helm: Path, folder: Path, values: list[Values | str]) -> str:
+    """What an installation prints. Raises ``ChartError``."""
+    text = _run(helm, "install", NAME, str(CHART), "--namespace", NAMESPACE, "--dry-run=client", *_files(folder, values))
+    return text.rpartition("\nNOTES:\n")[2]
+
+
 def release(text: str, values: list[Values | str]) -> Release:
     """The documents, and the names of what the values say that others make."""
     documents: list[Document] = [d for d in yaml.safe_load_all(text) if d]

@@ -92,6 +92,22 @@ def test_jobs_are_called_as_the_alerts_and_dashboards_have_it(rendered: Rendered
     assert jobs == {"sluice-edge-worker", "sluice-verifier", "sluice-policy"}
 
 
+def test_notes_name_what_is_left_to_do(tools: Path, tmp_path: Path) -> None:
+    trial = chart.notes(tools / "helm", tmp_path, MATRIX["defaults"])
+    fleet = chart.notes(tools / "helm", tmp_path, MATRIX["fleet"])
+    assert [line[4:20] for line in trial.splitlines() if line.startswith("  * ")] == [
+        "whoever reaches ",
+        "token ids go to ",
+        "token ids go to ",
+        "the pods may rea",
+        "the pods may rea",
+        "the policy needs",
+        "one verifier: wh",
+    ]
+    assert "  * " not in fleet
+    assert f"helm test {chart.NAME}" in fleet
+
+
 def test_a_changed_topics_job_has_another_name(tools: Path, tmp_path: Path) -> None:
     """A Job cannot be changed in place."""
 

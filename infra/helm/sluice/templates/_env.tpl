@@ -101,12 +101,20 @@
 {{- end }}
 {{- end }}
 
-{{/* The policy models the edges' gate, so these three are theirs unless it is told otherwise. */}}
+{{/* The policy models the edges' gate, so `tau_u`, `wait_tokens` and `risk` are theirs unless it is told otherwise; and it asks for the
+targets of this release's own monitors, so that no edge passes for a verifier and no other release counts. */}}
 {{- define "sluice.env.policy" }}
 - {name: SLUICE_POLICY_PROMETHEUS_URL, value: {{ .root.Values.prometheus.url | quote }}}
 - {name: SLUICE_POLICY_SCRAPE_SECONDS, value: {{ .root.Values.monitoring.scrapeSeconds | quote }}}
 {{- $edge := .root.Values.edgeWorker.config }}
 {{- $own := .values.config }}
+{{- if .root.Values.monitoring.podMonitors }}
+{{- range $name, $component := dict "edges" "edge-worker" "verifiers" "verifier" }}
+{{- if not (hasKey $own $name) }}
+- {name: SLUICE_POLICY_{{ upper $name }}, value: {{ printf "job=\"sluice-%s\",namespace=\"%s\"" $component $.root.Release.Namespace | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $name := list "tau_u" "wait_tokens" "risk" }}
 {{- if and (hasKey $edge $name) (not (hasKey $own $name)) }}
 - {name: SLUICE_POLICY_{{ upper $name }}, value: {{ include "sluice.setting" (get $edge $name) | quote }}}
