@@ -89,10 +89,20 @@ def archive(images: list[str], folder: Path) -> Path:
     """One file for all ``images``; layers that they share are in it once."""
     layout = folder / "layout"
     for image in images:
-        run(*_BUILDAH, "push", "-q", image, f"oci:{layout}:{image}", seconds=1800)
+        run(
+            *_BUILDAH,
+            "push",
+            "-q",
+            "--compression-format",
+            "zstd",
+            "--compression-level",
+            "1",
+            image,
+            f"oci:{layout}:{image}",
+            seconds=1800,
+        )
     packed = folder / "images.tar"
-    run("tar", "-C", str(layout), "-cf", str(packed), ".", seconds=600)
-    shutil.rmtree(layout)
+    run("tar", "--remove-files", "-C", str(layout), "-cf", str(packed), "blobs", "index.json", "oci-layout", seconds=1200)
     return packed
 
 
