@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.common.catalogue import edge, shared, verifier
 from services.dashboards.frame import Page, Row, device_class
-from services.dashboards.measures import JOULES_PER_TOKEN, POOL_WATTS, TOKENS, budget
-from services.dashboards.parts import BUDGET, Box, Query, lines, tile
+from services.dashboards.measures import JOULES_PER_TOKEN, POOL_WATTS, TOKENS, limit
+from services.dashboards.parts import Box, Query, lines, tile
 from services.dashboards.promql import NAMESPACE, increase, of_class, of_verifiers, rate, ratio, some, total
 
 _LABELS = "on () group_left ()"
@@ -81,7 +81,7 @@ def _tokens() -> list[Box]:
                 ),
                 "{{device_class}}",
             ),
-            Query(budget("energy"), BUDGET),
+            limit("energy"),
             size=(7, 9),
             alerts=("SluicePolicyInfeasible",),
         ),
@@ -117,7 +117,7 @@ def _power() -> list[Box]:
             "The whole pool, and its budget.",
             "watt",
             Query(some(total(of_verifiers(rate(shared.ENERGY)), "component")), "{{component}}"),
-            Query(budget("watts"), BUDGET),
+            limit("watts"),
             stacked=True,
             alerts=("SluicePolicyInfeasible",),
         ),

@@ -13,12 +13,11 @@ from services.dashboards.measures import (
     ROUND_TRIP_P95,
     SEGMENTS,
     UNVERIFIED,
-    budget,
+    limit,
     use,
 )
 from services.dashboards.parts import (
     BROKEN,
-    BUDGET,
     GREEN,
     GREY,
     ORANGE,
@@ -212,7 +211,7 @@ def _causes() -> list[Box]:
             "Share of the time that the engines compute, mean of the pool. At its budget the policy lowers the upload rate.",
             "percentunit",
             Query(BUSY, "busy"),
-            Query(budget("utilisation"), BUDGET),
+            limit("utilisation"),
             size=(8, 7),
             most=1.0,
             alerts=("SluiceVerifiersSaturated",),

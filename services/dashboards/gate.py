@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.common.catalogue import edge
 from services.common.catalogue.metric import Metric
 from services.dashboards.frame import Page, Row, device_class
-from services.dashboards.measures import DECISIONS, budget
-from services.dashboards.parts import BUDGET, GREEN, GREY, ORANGE, RED, Box, Query, columns, heat, lines, states, tile
+from services.dashboards.measures import DECISIONS, limit
+from services.dashboards.parts import GREEN, GREY, ORANGE, RED, Box, Query, columns, heat, lines, states, tile
 from services.dashboards.promql import DEVICE_CLASS, NAMESPACE, buckets, increase, of_class, pick, rate, ratio, total
 
 
@@ -54,7 +54,7 @@ def _damage() -> list[Box]:
             "The line is the policy's budget.",
             "percentunit",
             Query(per_token, "{{device_class}}"),
-            Query(budget("damage"), BUDGET),
+            limit("damage"),
             size=(10, 8),
             alerts=("SluicePolicyInfeasible",),
         ),
@@ -203,7 +203,7 @@ def _drift() -> list[Box]:
             Query(worst(edge.DRIFT_DAMAGE, "max"), "mean {{device_class}}"),
             Query(worst(edge.DRIFT_LOWER, "max"), "lower {{device_class}}"),
             Query(worst(edge.DRIFT_UPPER, "max"), "upper {{device_class}}"),
-            Query(worst(edge.DRIFT_ALPHA, "min"), "bound {{device_class}}"),
+            Query(f"min ({pick(edge.DRIFT_ALPHA, DEVICE_CLASS)})", "bound", limit=True),
             size=(12, 8),
             alerts=("SluiceDrift",),
         ),

@@ -5,6 +5,7 @@ Those with a recording rule behind them are what alerts go by. A budget is what 
 from __future__ import annotations
 
 from services.common.catalogue import edge, policy, shared, verifier
+from services.dashboards.parts import Query
 from services.dashboards.promql import NAMESPACE, mean, of_verifiers, pick, rate, total
 
 GOODPUT = f"sum (sluice:goodput_tokens:rate1m{{{NAMESPACE}}})"
@@ -30,6 +31,11 @@ SEGMENTS = {
 def budget(name: str) -> str:
     """One sample, or none where it is not set."""
     return f"max ({pick(policy.LIMIT, budget=name)})"
+
+
+def limit(name: str) -> Query:
+    """The budget as a line."""
+    return Query(budget(name), "budget", limit=True)
 
 
 def use(measured: str, name: str) -> str:

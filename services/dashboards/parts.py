@@ -32,7 +32,6 @@ GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#8e8e8e"
 Steps = Sequence[tuple[float, str]]  # from this value on, this colour; below the first one: green
 Names = Mapping[str, tuple[str, str]]
 BROKEN: Steps = ((1, RED),)
-BUDGET = "budget"  # the legend of a line that is a limit
 RUNBOOK = "sluice-runbook"  # uid
 KEPT = "${datasource:queryparam}&${namespace:queryparam}&${__url_time_range}"  # by a link from one dashboard to another
 TOKENS_A_SECOND = "suffix: tok/s"
@@ -40,11 +39,12 @@ TOKENS_A_SECOND = "suffix: tok/s"
 
 @dataclass(frozen=True)
 class Query:
-    """``legend``: in Grafana's notation. ``instant``: the value of this moment alone."""
+    """``legend``: in Grafana's notation. ``instant``: the value of this moment alone. ``limit``: a line not to be crossed."""
 
     expr: str
     legend: str
     instant: bool = False
+    limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def lines(
     colours: Mapping[str, str] | None = None,
     nothing: str = "",
 ) -> Box:
-    """Courses over time; ``steps`` are drawn as lines. A query with the legend of a limit is a dashed red line. ``colours``:
+    """Courses over time; ``steps`` are drawn as lines. A limit is a dashed red line. ``colours``:
     by the name of the series. ``nothing``: as in ``tile``."""
     panel = _common(timeseries.Panel(), title, text, unit, queries, size, alerts)
     panel.min(0).fill_opacity(25 if stacked else 8).line_width(1 if stacked else 2)
@@ -123,8 +123,9 @@ def lines(
     if steps:
         panel.thresholds(thresholds(steps, base="transparent"))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED))
-    if any(query.legend == BUDGET for query in queries):
-        panel.fill_opacity(0).with_override(_named(BUDGET), _dashed())
+    for query in queries:
+        if query.limit:
+            panel.fill_opacity(0).with_override(_named(query.legend), _dashed())
     return Box(panel, *size)
 
 
@@ -238,4 +239,4 @@ def _fixed(colour: str) -> model.DynamicConfigValue:
 
 def _dashed() -> list[model.DynamicConfigValue]:
     style = model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 8]})
-    return [_fixed(RED), style, model.DynamicConfigValue("custom.stacking", {"mode": "none", "group": BUDGET})]
+    return [_fixed(RED), style, model.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "limit"})]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.common.catalogue import edge, policy, shared
 from services.dashboards.frame import Page, Row, device_class
-from services.dashboards.measures import BUSY, DAMAGE, POOL_WATTS, budget, use
-from services.dashboards.parts import BROKEN, BUDGET, GREEN, GREY, ORANGE, RED, Box, Query, bars, lines, states, tile
+from services.dashboards.measures import BUSY, DAMAGE, POOL_WATTS, limit, use
+from services.dashboards.parts import BROKEN, GREEN, GREY, ORANGE, RED, Box, Query, bars, lines, states, tile
 from services.dashboards.promql import (
     DEVICE_CLASS,
     buckets,
@@ -33,7 +33,12 @@ def page() -> Page:
 
 
 def _who() -> list[Box]:
-    usual, every = (total(increase(policy.DECISIONS, *kind, window="5m")) for kind in (('source!="control"',), ()))
+    by_hand_or_none, every = (increase(policy.DECISIONS, *kind, window="5m") for kind in (('source!="control"',), ()))
+    busy = f"and on (namespace, device_class) {pick(policy.DEVICES)} > 0"
+    uncontrolled = (
+        f"{ratio(total(f'{by_hand_or_none} {busy}'), total(f'{every} {busy}'))}"
+        f" or {ratio(total(by_hand_or_none), total(every))} unless on () {pick(policy.DEVICES)}"
+    )
     return [
         tile(
             "Leaders, fewest of an installation",
@@ -47,12 +52,14 @@ def _who() -> list[Box]:
         ),
         tile(
             "Decisions without control",
-            "Share of the decisions of 5 minutes that held the knobs, fell to the safe setting, or were set by hand.",
+            "Share of the decisions of 5 minutes that held the knobs, fell to the safe setting, or were set by hand, of "
+            "classes with "
+            "answers under way.",
             "percentunit",
-            Query(ratio(usual, every), "share"),
+            Query(uncontrolled, "share"),
             steps=((0.01, ORANGE), (0.5, RED)),
             alerts=("SluicePolicyBlind",),
-            nothing=("no policy", GREY),
+            nothing=("idle", GREY),
         ),
         tile(
             "Oldest input",
@@ -117,7 +124,7 @@ def _budgets() -> list[Box]:
             "percentunit",
             Query(DAMAGE, "audited {{device_class}}"),
             Query(seen, "seen {{device_class}}"),
-            Query(budget("damage"), BUDGET),
+            limit("damage"),
             alerts=("SluicePolicyInfeasible", "SluiceDrift"),
         ),
         lines(
@@ -125,7 +132,7 @@ def _budgets() -> list[Box]:
             "Share of the time that the engines compute, mean of the pool.",
             "percentunit",
             Query(BUSY, "busy"),
-            Query(budget("utilisation"), BUDGET),
+            limit("utilisation"),
             alerts=("SluiceVerifiersSaturated",),
         ),
         lines(
@@ -133,7 +140,7 @@ def _budgets() -> list[Box]:
             "All verifiers together.",
             "watt",
             Query(POOL_WATTS, "pool"),
-            Query(budget("watts"), BUDGET),
+            limit("watts"),
             alerts=("SluicePolicyInfeasible",),
         ),
         lines(
@@ -141,7 +148,7 @@ def _budgets() -> list[Box]:
             "95th percentile, upload to verdict, by device class.",
             "s",
             Query(trips, "{{device_class}}"),
-            Query(budget("round_trip"), BUDGET),
+            limit("round_trip"),
             alerts=("SluicePolicyInfeasible",),
         ),
         lines(
@@ -149,7 +156,7 @@ def _budgets() -> list[Box]:
             "Drafting, waiting and radio.",
             "joule",
             Query(joules, "{{device_class}}"),
-            Query(budget("energy"), BUDGET),
+            limit("energy"),
             alerts=("SluicePolicyInfeasible",),
         ),
     ]

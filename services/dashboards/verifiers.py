@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.common.catalogue import shared, verifier
 from services.dashboards.frame import Page, Row, instance
-from services.dashboards.measures import budget
-from services.dashboards.parts import BROKEN, BUDGET, GREEN, GREY, ORANGE, RED, TOKENS_A_SECOND, Box, Query, heat, lines, tile
+from services.dashboards.measures import limit
+from services.dashboards.parts import BROKEN, GREEN, GREY, ORANGE, RED, TOKENS_A_SECOND, Box, Query, heat, lines, tile
 from services.dashboards.promql import (
     INSTANCE,
     NAMESPACE,
@@ -88,10 +88,10 @@ def _glance() -> list[Box]:
         ),
         tile(
             "Slots in use",
-            "Share of the slots that hold a session, of the fullest verifier. At 100 % sessions push each other out.",
+            "Share of the slots that hold a session, of the fullest verifier. Full is usual: a session keeps its slot until "
+            "another needs it. Many sessions fed again (below) are not.",
             "percentunit",
             Query(f"max ({used} / {slots})", "used"),
-            steps=((0.9, ORANGE),),
             alerts=("SluiceCacheRebuilds",),
             size=(3, 4),
         ),
@@ -123,7 +123,7 @@ def _load() -> list[Box]:
             "Share of the time that each engine computes. One far above the others has the busy partitions.",
             "percentunit",
             Query(rate(verifier.ENGINE_BUSY, INSTANCE), "{{instance}}"),
-            Query(budget("utilisation"), BUDGET),
+            limit("utilisation"),
             most=1.0,
             alerts=("SluiceVerifiersSaturated",),
         ),
@@ -252,7 +252,7 @@ def _failures() -> list[Box]:
             "Slots that hold a session, and how many there are (dashed, smallest verifier).",
             "none",
             Query(pick(verifier.SLOTS_USED, INSTANCE), "{{instance}}"),
-            Query(f"min ({pick(verifier.SLOTS, INSTANCE)})", BUDGET),
+            Query(f"min ({pick(verifier.SLOTS, INSTANCE)})", "all slots", limit=True),
         ),
         lines(
             "Rounds for nothing",

@@ -104,10 +104,17 @@ CASES = {
         _flat('sluice_policy_infeasible{device_class="phone",budget="energy"}', 0),
     ),
     "SluicePolicyBlind": Case(
-        {'sluice_policy_decisions_total{source="hold"}': f"0+0x30 0+3x{_LONG}"},
         {
-            'sluice_policy_decisions_total{source="control"}': f"0+3x{_LONG}",
-            'sluice_policy_decisions_total{source="hold"}': _UP,
+            'sluice_policy_decisions_total{device_class="phone",source="hold"}': f"0+0x30 0+3x{_LONG}",
+            'sluice_policy_devices{device_class="phone"}': f"4+0x{_LONG}",
+        },
+        {
+            'sluice_policy_decisions_total{device_class="phone",source="control"}': f"0+3x{_LONG}",
+            'sluice_policy_decisions_total{device_class="phone",source="hold"}': _UP,
+            'sluice_policy_devices{device_class="phone"}': f"4+0x{_LONG}",
+            'sluice_policy_decisions_total{device_class="default",source="safe"}': f"0+3x{_LONG}",  # nobody is of it
+            'sluice_policy_decisions_total{device_class="idle",source="safe"}': f"0+3x{_LONG}",
+            'sluice_policy_devices{device_class="idle"}': _DOWN,
         },
     ),
     "SluicePolicyLease": Case(
@@ -119,6 +126,16 @@ CASES = {
 }
 # Further ways to raise one, each with its quiet side.
 MORE = (
+    (
+        "SluicePolicyBlind",  # it sees nobody; and it had a few seconds without inputs
+        Case(
+            {'sluice_policy_decisions_total{device_class="default",source="safe"}': f"0+3x{_LONG}"},
+            {
+                'sluice_policy_decisions_total{device_class="phone",source="hold"}': f"0+0x55 1+0x0 3+0x{_LONG}",
+                'sluice_policy_devices{device_class="phone"}': f"4+0x{_LONG}",
+            },
+        ),
+    ),
     (
         "SluicePolicyLease",  # no process any more, and never one
         Case({'sluice_policy_leading{instance="a"}': "1+0x30 stale"}, _flat('sluice_sessions{instance="a"}', 1)),
