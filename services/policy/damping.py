@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SAME = 1e-9
 MOST_PATIENCE = 8.0
@@ -27,6 +27,25 @@ class Smooth:
             self.value += share * (value - self.value)
         self._at = now
         return self.value
+
+
+@dataclass
+class Level:
+    """A number of things that come and go by chance, and at times changes for a reason: an average by time, which gives way at
+    once to a value further off than ``sigmas`` standard deviations of chance (that of a Poisson law)."""
+
+    seconds: float
+    sigmas: float = 3.0
+    _mean: Smooth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mean = Smooth(self.seconds)
+
+    def update(self, value: float, now: float) -> float:
+        mean = self._mean.value
+        if mean is not None and abs(value - mean) > self.sigmas * math.sqrt(max(mean, 1.0)):
+            self._mean = Smooth(self.seconds)
+        return self._mean.update(value, now)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from services.common.rng import Floats
 from services.policy import model
-from services.policy.damping import Smooth
+from services.policy.damping import Level, Smooth
 from services.policy.inputs import Reading, Scores
 from services.policy.model import Edge, Rounds
 
@@ -86,6 +86,7 @@ class ClassModel:
         names = ("tokens_per_second", "rounds_per_second", "upload_rate", "damage")
         self._off = {name: Smooth(smooth_seconds * (2.0 if name == "damage" else 1.0)) for name in names}
         self._smooth_seconds = smooth_seconds
+        self._devices = Level(smooth_seconds)
         self._scores: Scores | None = None
         self._scored_at = 0.0
         self._drift = 1.0
@@ -106,6 +107,7 @@ class ClassModel:
     def observe(self, now: float, own: dict[str, Reading], scores: Scores) -> None:
         """``own``: sane readings, those that a decision needs among them."""
         self.readings = {name: r.value for name, r in own.items()}
+        self.readings["devices"] = self._devices.update(self.readings["devices"], now)  # one scrape's is a draw
         gate = model.gate(self._smoothed(now, scores), self.grid.gammas, self.edge)
         self._rounds = model.rounds(gate, self.grid.ks, self.edge)
         self._hit = gate.hit
