@@ -17,7 +17,8 @@ Counters only grow, and ratios are left to queries: goodput is `sum(rate(sluice_
 is bounded: a label has the values that stand here, or as many as an operator names. This page is made from
 `services/common/catalogue` by `make docs`.
 
-Recording and alert rules are in `infra/prometheus`; [runbook.md](runbook.md) says what to do about each alert.
+Recording and alert rules are in `infra/prometheus`; [runbook.md](runbook.md) says what to do about each alert,
+and [dashboards.md](dashboards.md) how to see it all in Grafana.
 """
 _TAIL = """## Traces
 

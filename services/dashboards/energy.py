@@ -123,7 +123,7 @@ def _power() -> list[Box]:
         ),
         lines(
             "Uplink by channel",
-            "Bytes a second written to sockets by edge workers: kafka carries candidates, redis the waiting for verdicts.",
+            "Bytes a second that edge workers send: kafka carries candidates, redis the waiting for verdicts.",
             "Bps",
             Query(total(of_class(rate(edge.UPLINK_BYTES)), "channel"), "{{channel}}"),
             stacked=True,

@@ -125,7 +125,7 @@ def _partitions() -> list[Box]:
             "Uplink by channel",
             "Bytes a second written by edge workers towards Kafka and Redis.",
             "Bps",
-            Query(total(rate(edge.UPLINK_BYTES), "channel"), "{{channel}}"),
+            Query(total(rate(edge.UPLINK_BYTES, 'channel=~"kafka|redis"'), "channel"), "{{channel}}"),
             stacked=True,
         ),
         lines(

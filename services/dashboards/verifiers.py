@@ -262,6 +262,7 @@ def _failures() -> list[Box]:
             Query(total(rate(verifier.EXPIRED, INSTANCE)), "expired"),
             Query(total(rate(verifier.LOST_RACES, INSTANCE)), "lost race"),
             Query(total(rate(verifier.VERDICTS_RESENT, INSTANCE)), "sent again"),
+            size=(6, 8),
             alerts=("SluiceRoundsExpire",),
         ),
         lines(
@@ -269,12 +270,21 @@ def _failures() -> list[Box]:
             "Messages a second refused because a worker or a tenant has spent its tokens.",
             "none",
             Query(total(rate(verifier.OVER_BUDGET, INSTANCE), "scope"), "{{scope}}"),
+            size=(6, 8),
         ),
         lines(
             "Engine failures, by verifier",
             "Forward passes that raised, a second.",
             "none",
             Query(rate(verifier.ENGINE_FAILURES, INSTANCE), "{{instance}}"),
+            size=(6, 8),
             alerts=("SluiceEngineFails",),
+        ),
+        lines(
+            "Memory of the caches, by verifier",
+            "Keys and values of all slots; it is taken at the start and stays.",
+            "bytes",
+            Query(pick(verifier.CACHE_BYTES, INSTANCE), "{{instance}}"),
+            size=(6, 8),
         ),
     ]

@@ -16,11 +16,12 @@ def main(folder: Path, seconds: float = 120.0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Site(Path(scratch)) as site:
         begin = time.time()
-        time.sleep(seconds / 2)
-        site.by_hand(2, 0.5)
-        site.restart_a_verifier()
+        time.sleep(seconds / 3)
         site.hostile()
-        time.sleep(seconds / 2)
+        site.by_hand(2, 0.5)
+        time.sleep(seconds / 3)
+        site.restart_a_verifier()
+        time.sleep(seconds / 3)
         for name, dashboard in DASHBOARDS.items():
             if any("targets" in panel for panel in dashboard["panels"]):
                 shot = Shot(Prometheus(next(iter(site.urls))), begin, time.time())

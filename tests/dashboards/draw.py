@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ def _lines(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[flo
     for step in defaults.get("thresholds", {}).get("steps", [])[1:]:
         axes.axhline(step["value"], color=_colour(step["color"]), linestyle="--", linewidth=1)
     axes.set_ylim(bottom=0, top=defaults.get("max"))
-    axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%H:%M:%S", time.gmtime(value)))
+    _clock(axes)
     axes.yaxis.set_major_formatter(lambda value, _: said(value, defaults["unit"]))
     axes.locator_params(nbins=5)
     axes.tick_params(labelsize=7)
@@ -116,6 +116,11 @@ def _lines(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[flo
         )
     else:
         _nothing(frame, panel)
+
+
+def _clock(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(lambda value, _: time.strftime("%H:%M:%S", time.gmtime(value)))
+    axes.tick_params(labelsize=7)
 
 
 def _tile(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[float], list[float]]]) -> None:
@@ -139,10 +144,11 @@ def _bands(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[flo
     axes = frame.inset_axes((0.3, 0.12, 0.68, 0.72))
     results = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     for row, (_, times, values) in enumerate(answers):
+        step = min((b - a for a, b in itertools.pairwise(times)), default=1.0)
         for t, value in zip(times, values, strict=True):
-            axes.barh(row, 1.05, left=t - times[0], color=_colour(results[f"{value:g}"]["color"]), height=0.8)
+            axes.barh(row, step * 1.05, left=t, color=_colour(results[f"{value:g}"]["color"]), height=0.8)
     axes.set_yticks(range(len(answers)), [name for name, _, _ in answers], fontsize=7)
-    axes.set_xticks([])
+    _clock(axes)
 
 
 def _bars(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[float], list[float]]]) -> None:
@@ -181,11 +187,6 @@ def _heat(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[floa
     axes.imshow(cells, aspect="auto", origin="lower", cmap="Oranges")
     axes.set_yticks(range(len(ordered)), [name for name, _, _ in ordered], fontsize=6)
     axes.set_xticks([])
-
-
-def _text(frame: Axes, panel: dict[str, Any], _: object) -> None:
-    said_ = "\n".join(textwrap.wrap(panel["options"]["content"].replace("\n", " "), 118))
-    frame.text(0.01, 0.82, said_, fontsize=7.5, va="top", transform=frame.transAxes)
 
 
 def _nothing(frame: Axes, panel: dict[str, Any]) -> None:
@@ -235,5 +236,4 @@ _DRAWN: dict[str, Callable[[Axes, dict[str, Any], Any], None]] = {
     "bargauge": _bars,
     "barchart": _columns,
     "heatmap": _heat,
-    "text": _text,
 }

@@ -260,3 +260,21 @@ def test_a_number_is_of_this_moment(name: str) -> None:
             (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
             assert mapping["options"]["match"] == "null+nan"
             assert mapping["options"]["result"]["color"] != "green" or panel["title"] == "Alerts", panel["title"]
+
+
+def test_grafana_finds_them_in_the_compose_stack() -> None:
+    infra = ROOT / "infra"
+    (provider,) = yaml.safe_load((infra / "grafana" / "provisioning" / "dashboards" / "sluice.yaml").read_text())["providers"]
+    (source,) = yaml.safe_load((infra / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    grafana = yaml.safe_load((infra / "compose" / "compose.yaml").read_text())["services"]["grafana"]
+    scrapes = yaml.safe_load((infra / "compose" / "prometheus.yml").read_text())
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
+    assert "../grafana/provisioning:/etc/grafana/provisioning:ro" in grafana["volumes"]
+    assert source["type"] == "prometheus"
+    assert source["url"] == "${PROMETHEUS_URL}"
+    assert grafana["environment"]["PROMETHEUS_URL"].startswith("http")
+    assert source["jsonData"]["timeInterval"] == scrapes["global"]["scrape_interval"], "rates look at four scrapes at least"
+    jobs = {job["job_name"] for job in scrapes["scrape_configs"]}
+    assert {"sluice-edge-worker", "sluice-verifier", "sluice-policy"} <= jobs

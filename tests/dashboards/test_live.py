@@ -6,14 +6,18 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from services.cli.local.debian import Unavailable
 from services.cli.local.prometheus_server import program
 from services.common.catalogue import verifier
-from tests.dashboards.files import Asked, filled, queries, variables
+from tests.dashboards.draw import Shot, draw
+from tests.dashboards.files import DASHBOARDS, Asked, filled, panels, queries, variables
 from tests.dashboards.selectors import selectors
 from tests.dashboards.site import DEVICE_CLASS, NAMESPACE, Prometheus, Site
 
@@ -115,3 +119,16 @@ def test_alerts_say_what_happened(sights: dict[str, Prometheus]) -> None:
     assert wait(lambda: [one for one in sights.values() if not one.now(firing)]) == []
     for one in sights.values():
         assert not one.now('ALERTS{alertname="SluiceServiceDown", alertstate="firing"}')
+
+
+@pytest.mark.parametrize("name", ["sluice-gate", "sluice-policy"])
+def test_they_can_be_looked_at(name: str, sights: dict[str, Prometheus], tmp_path: Path) -> None:
+    """Between them they have every kind of panel."""
+    path = tmp_path / "drawn.png"
+    draw(DASHBOARDS[name], Shot(sights[""], time.time() - 60.0, time.time()), path)
+    kinds = {panel["type"] for one in ("sluice-gate", "sluice-policy") for panel in panels(DASHBOARDS[one])}
+    assert kinds == {panel["type"] for one in DASHBOARDS.values() for panel in panels(one)} - {"text"}
+    pixels = imread(path)
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels(DASHBOARDS[name]))
+    assert pixels.shape[0] > 20 * rows
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 50, "lines and letters, no empty sheet"
