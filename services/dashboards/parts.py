@@ -147,7 +147,6 @@ def columns(title: str, text: str, unit: str, label: str, query: Query, size: tu
         model.DataTransformerConfig("filterFieldsByName", options={"include": {"names": [label, "Value"]}})
     )
     panel.x_field(label).min(0).legend(common.VizLegendOptions().show_legend(False))
-    panel.display_name(title)
     return Box(panel, *size)
 
 
