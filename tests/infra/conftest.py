@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ TOOLS = ROOT / ".venv" / "infra" / "bin"
 
 @dataclass(frozen=True)
 class Rendered:
-    """Manifests of each case, by its name: as text in ``files``, and as documents. ``distinct``: a file with each document that
-    differs from all others, for the slow tools."""
+    """Manifests of each case, by its name: as documents, and for other tools in ``files``, there without the long dashboards.
+    ``distinct``: one file with each document that differs from all others, for the slow tools."""
 
     files: dict[str, Path]
     releases: dict[str, Release]
@@ -45,16 +46,23 @@ def rendered(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
         chart.lint(tools / "helm", scratch, cases[name])
         text = chart.template(tools / "helm", scratch, cases[name])
         path = folder / f"{name}.yaml"
-        path.write_text(text)
+        path.write_text(_joined(part for part in _parts(text) if "-dashboard-" not in part))
         return name, path, text
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(render, cases))
     distinct = folder / "distinct.yaml"
-    parts = dict.fromkeys(part.strip() for _, _, text in found for part in re.split(r"^---$", text, flags=re.MULTILINE))
-    distinct.write_text("\n---\n".join(filter(None, parts)) + "\n")
+    distinct.write_text(_joined(dict.fromkeys(part for _, path, _ in found for part in _parts(path.read_text()))))
     return Rendered(
         {name: path for name, path, _ in found},
         {name: chart.release(text, cases[name]) for name, _, text in found},
         distinct,
     )
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"^---$", text, flags=re.MULTILINE) if part.strip()]
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n---\n".join(parts) + "\n"

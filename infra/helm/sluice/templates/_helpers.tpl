@@ -97,5 +97,5 @@ labels:
 {{- end }}
 
 {{- define "sluice.priorityClassName" -}}
-{{- if and .root.Values.priorityClasses.create (has .component (list "edge-worker" "verifier" "policy")) }}{{ .root.Release.Namespace }}-{{ include "sluice.name" . }}{{ else }}{{ .values.priorityClassName }}{{ end -}}
+{{- if and .root.Values.priorityClasses.create (has .component (list "edge-worker" "verifier" "policy")) }}{{ .root.Release.Namespace }}-{{ include "sluice.name" . }}{{ else }}{{ .values.priorityClassName | default "" }}{{ end -}}
 {{- end }}

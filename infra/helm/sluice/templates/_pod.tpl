@@ -39,7 +39,7 @@ imagePullSecrets:
 {{- with .values.drainSeconds }}
 terminationGracePeriodSeconds: {{ add $.values.preStopSeconds (ceil .) 15 }}
 {{- end }}
-{{- with include "sluice.priorityClassName" . }}
+{{- with include "sluice.priorityClassName" . | trim }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .values.runtimeClassName }}
@@ -225,7 +225,7 @@ initContainers:
     imagePullPolicy: {{ .values.image.pullPolicy }}
     command: [hf, download, {{ first $parts | quote }}, --revision, {{ last $parts | quote }}]
     env:
-      {{- include "sluice.env.cache" . | nindent 6 }}
+      {{- include "sluice.env.cache" . | trim | nindent 6 }}
     securityContext:
       {{- include "sluice.containerSecurity" . | nindent 6 }}
     resources:
