@@ -25,7 +25,7 @@ JSON, PICTURE, DECISIONS = "loop.json", "loop.png", "decisions.jsonl"
 
 
 def command(
-    fleet: Annotated[str, typer.Option(help="models: the default pair; synthetic: many slow devices, no model.")] = "models",
+    fleet: Annotated[str, typer.Option(help="synthetic: many slow devices, no model; models: the default pair.")] = "synthetic",
     rate: Annotated[float | None, typer.Option(min=0.01, help="Answers a second before the step; none: the fleet's.")] = None,
     utilisation: Annotated[float | None, typer.Option(min=0.05, max=1.0, help="Budget of the verifiers' busy share.")] = None,
     before: Annotated[float, typer.Option(min=5.0, help="Seconds before the load is five times as large.")] = 90.0,

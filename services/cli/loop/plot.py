@@ -56,7 +56,7 @@ def save(run: Run, path: Path, title: str) -> None:
     _against(axes[3], series.at, series.utilisation, fleet.utilisation, f"utilisation ({times.window:g} s mean)", "budget")
     axes[3].set_ylim(0.0, 1.05)
     _against(axes[4], series.at, series.damage, fleet.damage, f"damage per token ({times.window:g} s mean)", "limit")
-    axes[4].set_ylim(0.0, max(1.6 * fleet.damage, 1.1 * _top(series.damage)))
+    axes[4].set_ylim(0.0, max(1.6 * fleet.damage, 1.1 * _top(series.damage[series.at >= times.window])))
     axes[5].plot(series.at, series.round_trip_p95, color=BLUE, label="round trip p95 (s)")
     axes[5].plot(series.at, series.upload_rate, color="tab:purple", label="upload rate (of answered tokens)")
     axes[5].plot(series.at, series.unverified, color=RED, linewidth=1.0, label="unverified (of answered tokens)")
