@@ -106,6 +106,12 @@ class Rule:
     asks: bool = True
     patient: bool = False
 
+    @property
+    def silent(self) -> bool:
+        """It flags no token, whatever the signal says."""
+        rate, never = self.gate.random_rate, self.gamma == 1.0 and self.gate.tau_u >= NEVER
+        return self.mode is Mode.OPPORTUNISTIC and (never if rate is None else rate == 0.0)
+
 
 def default_tau(signal: Signal, *, greedy: bool) -> float:
     """The threshold where the user names none."""

@@ -18,7 +18,7 @@ from services.evaluate.similarity import Likeness, Sentences
 from services.evaluate.summary import Figures
 from services.evaluate.tasks import Task, correct
 from services.evaluate.trace import Record
-from services.evaluate.write import Asked, Subject, alone, remote, write
+from services.evaluate.write import Asked, Subject, alone, remote, silent, write
 from services.pair.judge import Judge
 from services.pair.rows import Row, spread
 
@@ -109,7 +109,8 @@ class _Run:
     async def run(self) -> float | None:
         """The rate of random gating, where it was asked for without one."""
         late = [m for m in self._plan.methods if m.label == "rand-hlm"]
-        await self._all([m for m in self._plan.methods if m not in late], None)
+        others = [m for m in self._plan.methods if m not in late]
+        await self._all(sorted(others, key=lambda m: m.name not in ("llm", "slm")), None)  # others' texts are made of theirs
         if not late:
             return None
         records = [self._journal.found[("u-hlm", n)] for n in range(len(self._plan.tasks))]
@@ -147,6 +148,9 @@ class _Run:
     async def _write(self, row: Row[Judge], method: Method, prompt: int, rule: methods.Rule | None) -> Record:
         asked = self._plan.asked
         if rule is not None:
+            small = self._journal.found.get(("slm", prompt))
+            if small is not None and rule.silent and asked.sampling.greedy and len(self._subject.rows) > 1:
+                return silent(self._subject, asked, small, method.label)  # nobody asks how long it takes
             return await write(self._subject, row, asked, prompt, method.label, rule)
         if method.name == "llm":
             return await alone(self._subject, row, asked, prompt)

@@ -22,6 +22,8 @@ from services.pair.judge import Judge
 from services.pair.rows import Pair, Row
 
 DEADLINE_SECONDS = 600.0  # nothing is lost in one process; a forward pass may be slow
+NO_HASH = "0" * 16  # as long as a real one: its bytes count
+DEVICE_CLASS = "default"  # as the edge worker names it, if not told otherwise
 
 
 Subject = Pair[Judge]
@@ -66,21 +68,38 @@ async def alone(subject: Subject, row: Row[Judge], asked: Asked, prompt: int) ->
 def remote(subject: Subject, asked: Asked, record: Record) -> Record:
     """``record`` of the large model, asked over the link: our opening message up, a verdict with one token down for each."""
     ids = list(subject.prompts[record.prompt])
-    session = os.urandom(16)
+    verdict = Verdict(
+        session=os.urandom(16),
+        round=0,
+        kept=0,
+        token=max(ids),
+        base_length=len(ids),
+        base_digest=codec.base_digest(ids),
+    )
+    down = record.answered * len(encode(verdict))
+    return replace(record, method="remote-llm", open_bytes=_open_bytes(subject, asked, record.prompt), down_bytes=down)
+
+
+def silent(subject: Subject, asked: Asked, record: Record, label: str) -> Record:
+    """``record`` of the small model alone at temperature 0, as a method that flags nothing writes it: the session is opened and
+    the prompt processed, in vain."""
+    up, fed = _open_bytes(subject, asked, record.prompt), len(subject.prompts[record.prompt])
+    return replace(record, method=label, open_bytes=up, prompt_fed=fed)
+
+
+def _open_bytes(subject: Subject, asked: Asked, prompt: int) -> int:
+    ids = list(subject.prompts[prompt])
     opening = Open(
-        session=session,
+        session=os.urandom(16),
         ids=codec.pack_ids(ids),
         prompt_tokens=len(ids),
         sampling=asked.sampling,
-        seed=asked.of(record.prompt),
-        tokenizer_hash="0" * 16,
+        seed=asked.of(prompt),
+        tokenizer_hash=NO_HASH,
         generation=0,
+        device_class=DEVICE_CLASS,
     )
-    verdict = Verdict(
-        session=session, round=0, kept=0, token=max(ids), base_length=len(ids), base_digest=codec.base_digest(ids)
-    )
-    down = record.answered * len(encode(verdict))
-    return replace(record, method="remote-llm", open_bytes=subject.rows[0].judge.size(opening), down_bytes=down)
+    return subject.rows[0].judge.size(opening)
 
 
 async def write(subject: Subject, row: Row[Judge], asked: Asked, prompt: int, label: str, rule: Rule) -> Record:
@@ -138,7 +157,7 @@ def _worker(subject: Subject, judge: Judge, drafter: Drafter, rule: Rule, log: O
         breaker=Breaker(),
         gate=rule.gate,
         end_ids=subject.end_ids,
-        tokenizer_hash="0" * 16,  # as long as a real one: its bytes count
+        tokenizer_hash=NO_HASH,
         target="",
         span_tokens=rule.span_tokens,
         wait_tokens=rule.wait_tokens,
@@ -146,6 +165,7 @@ def _worker(subject: Subject, judge: Judge, drafter: Drafter, rule: Rule, log: O
         audit_rate=1.0,
         wait_seconds=DEADLINE_SECONDS,
         observer=log,
+        device_class=DEVICE_CLASS,
         ahead=False,  # both models share this machine; the text is the same without
     )
 

@@ -130,6 +130,22 @@ def _goes_on(work: Path, found: dict[str, object]) -> None:
         run("--work", str(work), "--k", "3")
 
 
+def test_a_method_that_flags_nothing_takes_the_small_models_text(tmp_path: Path) -> None:
+    """What is made out of the record of ``slm`` is what the method itself writes where ``slm`` is not asked for."""
+    silent = ["u-hlm@1", "ui-hlm@1", "rand-hlm@0"]
+
+    def answers(name: str, methods: list[str]) -> dict[tuple[str, int], dict[str, Any]]:
+        run("--work", str(tmp_path / name), "--parallel", "4", "--methods", ",".join(methods), "--json")
+        lines = (tmp_path / name / "answers.jsonl").read_text().splitlines()[1:]
+        return {(record["method"], record["prompt"]): record for record in map(json.loads, lines)}
+
+    made, written = answers("made", [*silent, "slm"]), answers("written", silent)
+    assert len(written) == 8 * (len(silent) + 1)
+    assert all(made[key] == record for key, record in written.items())
+    assert all(made["u-hlm@1", n]["open_bytes"] > made["slm", n]["open_bytes"] == 0 for n in range(8))
+    assert list(made).index(("slm", 0)) < list(made).index(("u-hlm@1", 0))
+
+
 async def calibration(work: Path) -> files.Calibration:
     """Made on the exact engine, then said to be of the synthetic pair: thresholds mean the same there."""
     outcome = await calibrate(exact.subject(40), exact.plan(work, grid=2, alphas=(0.03, 0.4)), lambda *_: None)

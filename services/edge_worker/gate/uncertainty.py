@@ -124,8 +124,9 @@ class _Sums(NamedTuple):
 def _below_largest(logits: torch.Tensor) -> Row:
     """A new array. numpy's calls cost less than torch's where a vocabulary's worth of work takes microseconds."""
     raw: Row = logits.float().cpu().numpy()
-    z = raw - raw.max()
-    return np.maximum(z, np.float32(_FLOOR), out=z)
+    z: Row = raw - raw.max()
+    np.maximum(z, np.float32(_FLOOR), out=z)
+    return z
 
 
 def _sums(z: Row) -> _Sums:
