@@ -34,7 +34,7 @@ def page() -> Page:
 
 def _who() -> list[Box]:
     by_hand_or_none, every = (increase(policy.DECISIONS, *kind, window="5m") for kind in (('source!="control"',), ()))
-    busy = f"and on (namespace, device_class) {pick(policy.DEVICES)} > 0"
+    busy = f"and on (namespace, device_class) max_over_time({pick(policy.DEVICES)}[5m]) > 0"
     uncontrolled = (
         f"{ratio(total(f'{by_hand_or_none} {busy}'), total(f'{every} {busy}'))}"
         f" or {ratio(total(by_hand_or_none), total(every))} unless on () {pick(policy.DEVICES)}"

@@ -124,7 +124,7 @@ def test_rates_look_as_far_as_the_scrapes_allow() -> None:
             if function == "rate":
                 assert window == "$__rate_interval", asked
             else:
-                assert function == "increase", asked
+                assert function in ("increase", "max_over_time"), asked
                 assert window in ("5m", "10m", "$__range", frame.CHANGE_WINDOW), asked
 
 

@@ -47,6 +47,7 @@ def _tokens(skipped: float, unverified: float) -> Series:
 
 
 _UP, _DOWN = f"1+0x{_LONG}", f"0+0x{_LONG}"
+_NOW_AND_THEN = "0 1 0 0 " * (_LONG // 4)
 _ONCE = f"0+0x56 1+0x{_LONG}"  # one event, two minutes ago
 _EARLIER = f"0+0x4 1+0x{_LONG}"  # one event, long ago
 
@@ -106,7 +107,7 @@ CASES = {
     "SluicePolicyBlind": Case(
         {
             'sluice_policy_decisions_total{device_class="phone",source="hold"}': f"0+0x30 0+3x{_LONG}",
-            'sluice_policy_devices{device_class="phone"}': f"4+0x{_LONG}",
+            'sluice_policy_devices{device_class="phone"}': _NOW_AND_THEN,
         },
         {
             'sluice_policy_decisions_total{device_class="phone",source="control"}': f"0+3x{_LONG}",
