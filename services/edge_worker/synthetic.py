@@ -29,6 +29,11 @@ class PacedDrafter(TableDrafter):
         super().__init__(law, slots=slots, entries=entries)
         self._step_seconds = step_seconds
 
+    @property
+    def free(self) -> int:
+        """Slots that no session holds."""
+        return len(self._free)
+
     async def step(self, request: StepRequest) -> Step:
         await asyncio.sleep(self._step_seconds)
         return await super().step(request)

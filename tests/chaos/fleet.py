@@ -17,14 +17,15 @@ from services.common.sampling import Sampling
 from services.common.synthetic import DRAFT_NOISE, REFERENCE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw
 from services.edge_worker.answer import AnswerRequest, AnswerStats, Decision, OnOutage, OutageError
 from services.edge_worker.breaker import Breaker, State
-from services.edge_worker.draft import Drafter, Step, StepRequest
-from services.edge_worker.fakes import TableDrafter
+from services.edge_worker.draft import Drafter
 from services.edge_worker.gate import Gate
 from services.edge_worker.kafka_client import KafkaRedisClient
 from services.edge_worker.session import Observer, Session, Worker
 from services.edge_worker.signals import Signal
+from services.edge_worker.synthetic import PacedDrafter
 
 SLOTS = 256
+LAW = SyntheticLaw(noise=DRAFT_NOISE)
 CONNECT_SECONDS = 30.0
 NEVER = float("inf")
 
@@ -100,22 +101,6 @@ def jobs(count: int, *, tokens: int, prompt: int, seed: int) -> list[Job]:
     return [Job([draw.randrange(VOCABULARY) for _ in range(prompt)], tokens, draw.randrange(1 << 63)) for _ in range(count)]
 
 
-class PacedDrafter(TableDrafter):
-    """The synthetic draft model, as slow as a device."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(SyntheticLaw(noise=DRAFT_NOISE), slots=SLOTS)
-        self._seconds = seconds
-
-    async def step(self, request: StepRequest) -> Step:
-        await asyncio.sleep(self._seconds)
-        return await super().step(request)
-
-    @property
-    def held(self) -> int:
-        return SLOTS - len(self._free)
-
-
 @dataclass
 class WatchedBreaker(Breaker):
     """Remembers the states it has been in."""
@@ -136,7 +121,9 @@ class Device:
     ) -> None:
         self.name = signer.worker
         self.habits = habits
-        self.drafter: Drafter = model.drafter if model is not None else PacedDrafter(habits.draft)
+        self.drafter: Drafter = (
+            model.drafter if model is not None else PacedDrafter(LAW, slots=SLOTS, step_seconds=habits.draft)
+        )
         self.breaker = WatchedBreaker()
         self.client = KafkaRedisClient(signer=signer, bootstrap=bootstrap, redis=redis_url, link_seconds=habits.link)
         self._worker = Worker(
@@ -190,7 +177,7 @@ class Device:
     @property
     def leaks(self) -> int:
         """What an idle device still holds: draft slots and queues of verdicts."""
-        return len(self.client._queues) + (self.drafter.held if isinstance(self.drafter, PacedDrafter) else 0)
+        return len(self.client._queues) + (SLOTS - self.drafter.free if isinstance(self.drafter, PacedDrafter) else 0)
 
 
 class Fleet:
