@@ -15,6 +15,7 @@ from tests.infra.semantics.release import Document, Release
 
 NAMESPACE = "sluice-test"
 NAME = "trial"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the dashboards are long
 _FLAGS = ("--namespace", NAMESPACE, "--api-versions", "policy/v1")
 
 
@@ -40,7 +41,7 @@ def notes(helm: Path, folder: Path, values: list[Values | str]) -> str:
 
 def release(text: str, values: list[Values | str]) -> Release:
     """The documents, and the names of what the values say that others make."""
-    documents: list[Document] = [d for d in yaml.safe_load_all(text) if d]
+    documents: list[Document] = [d for d in yaml.load_all(text, _LOADER) if d]
     given: list[Any] = [yaml.safe_load((CHART / "values.yaml").read_text())]
     given += [yaml.safe_load(Path(v).read_text()) if isinstance(v, str) else v for v in values]
     return Release(documents, NAMESPACE, frozenset(name for part in given for name in _outside(part)))
