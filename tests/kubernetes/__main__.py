@@ -7,6 +7,7 @@ Ends with 1 where something was not as expected, with 2 where there is no cluste
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def _checks(record: Record, cluster: clusters.Cluster, only: str, build: bool) -
         client = Client(kube, "client", CLIENTS).start()
         site = Site(record, kube, builder, outside, release, Prometheus(kube), client)
         for secure, checks in ((True, SECURED), (False, PLAIN)):
-            wanted = {label: check for label, check in checks.items() if only in label}
+            wanted = {label: check for label, check in checks.items() if re.search(only, label)}
             if not wanted:
                 continue
             record.say(f"starting Kafka{', secured' if secure else ''}")
@@ -102,7 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.kubernetes", description="The chart and the images on a real cluster"
     )
-    parser.add_argument("--only", default="", help="only checks with this in their names (the release is installed first)")
+    parser.add_argument("--only", default="", help="only checks whose names this pattern finds (the release goes in first)")
     parser.add_argument("--no-build", action="store_true", help="the images are in the cluster already")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end, and use it if it runs")
     parser.add_argument("--load", default="", help="with KUBECONFIG: command that brings an image archive into that cluster")

@@ -100,6 +100,7 @@ class Release:
         self._helm, self._kube, self._outside = helm, kube, outside
         self._cluster = cluster
         self.given: Values = {}
+        self._before: Values = {}
 
     def prepare(self) -> None:
         """A fresh namespace with the Secrets that the chart refers to."""
@@ -128,11 +129,12 @@ class Release:
 
     def upgrade(self, **changes: Any) -> None:
         """Further changes to what is installed."""
-        self.given = merged(self.given, changes)
+        self._before, self.given = self.given, merged(self.given, changes)
         self._with_values("upgrade")
 
     def rollback(self) -> None:
-        """To the revision before; ``given`` is then out of date and set by the caller."""
+        """To the revision before the last upgrade."""
+        self.given = self._before
         self.call("rollback", RELEASE, "--wait", f"--timeout={INSTALL_SECONDS}s")
 
     def test(self) -> None:

@@ -40,7 +40,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{' '.join(command)[:200]}: no end after {seconds:.0f} s") from error
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        said = (done.stderr.strip() or done.stdout.strip())[-600:]
         raise Failed(f"{' '.join(command)[:200]} ended with {done.returncode}: {said}")
     return done.stdout
 
