@@ -173,7 +173,8 @@ class DemoRun:
         return texts
 
     def _uplink(self) -> tuple[int, str]:
-        counts = [scrape.counter(text, UPLINK) for text in (self._before[self._stack.url], self._uplink_after)]
+        texts = self._before[self._stack.url], self._uplink_after
+        counts = [scrape.counter(text, UPLINK, channel="metrics") for text in texts]  # not what is asked for here
         if counts[0] is None or counts[1] is None or counts[1] <= counts[0]:
             payload = sum(int(answer.summary["uplink_payload_bytes"]) for answer in self._answers)
             return payload, "message payloads; this system does not count socket bytes"

@@ -11,9 +11,10 @@ from prometheus_client.samples import Sample
 Buckets = dict[float, float]  # upper bound -> observations at or below it
 
 
-def counter(text: str, name: str) -> float | None:
-    """The sum of counter ``name`` over its labels; ``None`` where there is no such counter."""
-    found = [sample.value for sample in _samples(text) if sample.name == name]
+def counter(text: str, name: str, **without: str) -> float | None:
+    """The sum of counter ``name`` over its labels, ``without`` these values of them; ``None``: there is no such counter."""
+    left_out = without.items()
+    found = [s.value for s in _samples(text) if s.name == name and not left_out & s.labels.items()]
     return sum(found) if found else None
 
 

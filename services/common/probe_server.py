@@ -8,17 +8,26 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 
+from services.common.packing import packed
+
 Page = tuple[HTTPStatus, str, bytes]  # status, content type, body
 REQUEST_SECONDS = 5.0
 JOIN_SECONDS = 5.0
 
 
 class ProbeServer:
-    """Answers GET requests with ``page(path)``, called on the server's thread. ``tick`` is called there once a second."""
+    """Answers GET requests with ``page(path)``, called on the server's thread. ``tick`` is called there once a second, ``sent``
+    with path and bytes of each answer."""
 
-    def __init__(self, page: Callable[[str], Page], tick: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        page: Callable[[str], Page],
+        tick: Callable[[], None] = lambda: None,
+        sent: Callable[[str, int], None] = lambda path, size: None,
+    ) -> None:
         self._page = page
         self._tick = tick
+        self._sent = sent
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
         self._stop = asyncio.Event()
@@ -66,16 +75,22 @@ class ProbeServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                request = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].split(b" ")
-                path = request[1].split(b"?")[0].decode("latin-1") if len(request) > 1 else ""
-                status, kind, body = self._page(path)
-                head = (
-                    f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-                )
-                writer.write(head.encode() + body)
+                request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                words = request.split(" ")
+                path = words[1].split("?")[0] if len(words) > 1 else ""
+                answer = self._written(path, lines)
+                writer.write(answer)
                 await writer.drain()
+                self._sent(path, len(answer))
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a probe that hung up or sent no request: nothing to answer
         finally:
             writer.close()
+
+    def _written(self, path: str, lines: list[str]) -> bytes:
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status, kind, text = self._page(path)
+        body, packing = packed(text, headers.get("accept-encoding", ""))
+        told = {"Content-Type": kind, **packing, "Content-Length": str(len(body)), "Connection": "close"}
+        head = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in told.items())]
+        return "\r\n".join([*head, "", ""]).encode() + body

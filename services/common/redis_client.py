@@ -84,6 +84,14 @@ class RedisSettings(ServiceSettings):
         return RedisLink(self.redis_url, self.redis_username, self.redis_password, self.redis_ca_file, self.redis_cluster)
 
 
+def addresses(client: Client) -> list[tuple[str, int]]:
+    """Host and port of each server that ``client`` may talk to; of a Cluster, of the nodes that it knows of by now."""
+    if isinstance(client, RedisCluster):
+        return [(str(node.host), int(node.port)) for node in client.get_nodes()]
+    options = client.connection_pool.connection_kwargs
+    return [(str(options.get("host", "127.0.0.1")), int(options.get("port", 6379)))] if "path" not in options else []
+
+
 def connect(link: RedisLink | str, *, connections: int, timeout_seconds: float) -> Client:
     """A client with a bounded pool (``connections``; on a Cluster: for each node) whose commands give up after
     ``timeout_seconds``.

@@ -40,7 +40,7 @@ from services.edge_worker.metrics import EdgeMetrics, KnobMetrics
 from services.edge_worker.session import Worker
 from services.edge_worker.settings import EdgeSettings
 from services.edge_worker.signals import SAFE_TAU
-from services.edge_worker.uplink import UplinkMeter, redis_address
+from services.edge_worker.uplink import UplinkMeter
 
 if TYPE_CHECKING:
     from services.edge_worker.model import Ready
@@ -79,9 +79,7 @@ async def run(settings: EdgeSettings) -> None:
         on_unknown=metrics.unknown,
         policy=policy,
     )
-    meter = UplinkMeter(
-        {"kafka": settings.kafka_link.addresses, "redis": [redis_address(settings.redis_url)]}, telemetry.registry
-    )
+    meter = UplinkMeter(client.peers, telemetry.registry, lambda: telemetry.scraped_bytes)
     energy = await asyncio.to_thread(device_energy, settings, ready.device, meter, telemetry.registry)
     worker = _worker(settings, ready, client, metrics, _gate(settings, calibrated), policy, energy, tracing)
     drift = watching(settings, calibrated, telemetry.registry)
@@ -212,6 +210,7 @@ async def _serve(
         readiness=lambda: "draining" if answerer.draining else None,
         registry=telemetry.registry,
         health=telemetry.health,
+        scraped=telemetry.scraped,
         promise=promise,
         watch=watch,
     )

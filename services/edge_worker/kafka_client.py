@@ -16,7 +16,7 @@ from services.common.credentials import Signer
 from services.common.kafka.link import KafkaLink
 from services.common.messages import Cancel, CandidateBatch, Message, MessageError, Open, Verdict, decode, encode
 from services.common.policy_reader import PolicyReader
-from services.common.redis_client import Client, RedisLink, connect
+from services.common.redis_client import Client, RedisLink, addresses, connect
 from services.edge_worker.producer import Producer
 from services.edge_worker.replies import ReplyReader
 from services.edge_worker.verifier_client import LinkDown, Lost
@@ -74,6 +74,10 @@ class KafkaRedisClient:
     def links(self) -> dict[str, bool]:
         """Whether each link worked when last used."""
         return {"kafka": self._producer.up, "redis": self._replies.up}
+
+    def peers(self) -> dict[str, list[tuple[str, int]]]:
+        """Host and port of whoever each link may lead to: those that the settings name, and those that these have named."""
+        return {"kafka": self._producer.brokers(), "redis": addresses(self._redis)}
 
     # -- VerifierClient -----------------------------------------------------------------------------------------------
 

@@ -46,6 +46,11 @@ class Producer:
     def up(self) -> bool:
         return self._producer is not None
 
+    def brokers(self) -> list[tuple[str, int]]:
+        """Host and port of those of the settings, and of those that these have told of."""
+        found = self._producer.client.cluster.brokers() if self._producer is not None else ()
+        return [*self._link.addresses, *((broker.host, broker.port) for broker in found)]
+
     async def run(self) -> None:
         """Connect, and connect again whenever the link is lost, until cancelled."""
         backoff = Backoff(longest=2.0)

@@ -1,8 +1,9 @@
-"""Bytes that really left for Kafka and Redis: read from the kernel, whatever library wrote them, retransmissions included.
+"""Bytes that really left for Kafka and Redis: read from the kernel, whatever library wrote them, retransmissions included; and
+those of the metrics that were asked for.
 
 Linux keeps for each TCP socket the bytes it sent (``tcpi_bytes_sent`` of ``TCP_INFO``). The meter finds this process's
 sockets whose
-peer is the broker or Redis and adds up what is new since it last looked. Elsewhere there is no such counter: the meter
+peer is a broker or Redis and adds up what is new since it last looked. Elsewhere there is no such counter: the meter
 then says
 ``available = False`` and the payload bytes of the answers are the figure to use.
 """
@@ -13,11 +14,10 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
-from redis.asyncio.connection import parse_url
 
 from services.common.catalogue import edge
 from services.common.meters import Meters
@@ -26,26 +26,30 @@ _BYTES_RECEIVED_OFFSET, _BYTES_SENT_OFFSET = 128, 200  # struct tcp_info of Linu
 _TCP_INFO_BYTES = 232
 
 
-def redis_address(url: str) -> tuple[str, int]:
-    """Host and port of a Redis URL."""
-    parts = parse_url(url)
-    return str(parts.get("host", "127.0.0.1")), int(parts.get("port", 6379))
+Peers = Callable[[], Mapping[str, Iterable[tuple[str, int]]]]
 
 
 class UplinkMeter:
-    """``peers``: channel name to the host:port addresses it may talk to."""
+    """``peers``: channel name to the host:port addresses it may talk to by now; a port is enough to tell. ``scraped``: bytes of
+    pages of metrics up to now."""
 
-    def __init__(self, peers: dict[str, Iterable[tuple[str, int]]], registry: CollectorRegistry) -> None:
+    def __init__(self, peers: Peers, registry: CollectorRegistry, scraped: Callable[[], int] = lambda: 0) -> None:
         self.available = sys.platform == "linux"
-        self._ports = {port: channel for channel, addresses in peers.items() for _, port in addresses}
+        self._peers, self._scraped = peers, scraped
+        self._scraped_seen = 0
+        self._ports: dict[int, str] = {}
         self._seen: dict[tuple[int, int], tuple[int, int]] = {}  # (inode, local port) -> bytes sent, received, counted so far
         self._total = (0, 0)
         self._counter = Meters(registry).counter(edge.UPLINK_BYTES)
 
     def sample(self) -> None:
         """Add what was sent since the last call; cheap enough for each scrape and each second."""
+        scraped = self._scraped()
+        self._counter.labels("metrics").inc(scraped - self._scraped_seen)
+        self._scraped_seen = scraped
         if not self.available:
             return
+        self._ports.update({port: channel for channel, found in self._peers().items() for _, port in found})
         alive: dict[tuple[int, int], tuple[int, int]] = {}
         for name in os.listdir("/proc/self/fd"):
             with suppress(OSError, ValueError):
@@ -53,7 +57,7 @@ class UplinkMeter:
         self._seen = alive
 
     def traffic(self) -> tuple[int, int] | None:
-        """Bytes sent and received on all channels since the start; ``None`` where the kernel does not count."""
+        """Bytes sent to and received from Kafka and Redis since the start; ``None`` where the kernel does not count."""
         self.sample()
         return self._total if self.available else None
 

@@ -70,14 +70,22 @@ async def test_the_uplink_meter_counts_what_the_kernel_sent() -> None:
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     registry = CollectorRegistry()
-    meter = UplinkMeter({"kafka": [("127.0.0.1", port)], "redis": [("127.0.0.1", 1)]}, registry)
+    scraped = [0]
+    peers = {"kafka": [("127.0.0.1", 1)], "redis": [("127.0.0.1", 2)]}
+    meter = UplinkMeter(lambda: peers, registry, lambda: scraped[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for size in (2000, 3000):
         writer.write(bytes(size))
         await writer.drain()
         meter.sample()
+        peers["kafka"] = [("127.0.0.1", 1), ("127.0.0.1", port)]  # a broker that the first one has told of: all it got counts
+        scraped[0] += 50
     await reader.readexactly(6)
     meter.sample()
+    assert registry.get_sample_value("sluice_uplink_bytes_total", {"channel": "metrics"}) == 100
+    sent, received = meter.traffic() or (0, 0)
+    assert sent == 5000
+    assert received >= 6, "the end of a connection counts as a byte"
     assert registry.get_sample_value("sluice_uplink_bytes_total", {"channel": "kafka"}) == 5000
     assert registry.get_sample_value("sluice_uplink_bytes_total", {"channel": "redis"}) == 0
     writer.close()

@@ -45,14 +45,11 @@ def verifier(bootstrap: str, redis_url: str, tmp_path: Path) -> Iterator[Verifie
 
 async def test_joules_come_back_with_the_verdicts(verifier: VerifierProcess, bootstrap: str, redis_url: str) -> None:
     registry = CollectorRegistry()
-    host, port = bootstrap.rsplit(":", 1)
-    meter = UplinkMeter(
-        {"kafka": [(host, int(port))], "redis": [("127.0.0.1", int(redis_url.rsplit(":", 1)[1].split("/")[0]))]}, registry
-    )
-    energy = device_energy(load(EnergySettings, energy="model", power_profile="phone"), "cpu", meter, registry)
     client = KafkaRedisClient(
         signer=identities.signer("test.joules"), bootstrap=KafkaLink(bootstrap), redis=RedisLink(redis_url), link_seconds=5.0
     )
+    meter = UplinkMeter(client.peers, registry)
+    energy = device_energy(load(EnergySettings, energy="model", power_profile="phone"), "cpu", meter, registry)
     worker = _worker(client, energy)
     await client.start()
     try:

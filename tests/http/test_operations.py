@@ -13,7 +13,7 @@ import openai
 import pytest
 from fastapi import FastAPI
 from openai import OpenAI
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import SecretStr
 
 from services.common.health import Health
@@ -89,7 +89,9 @@ async def test_probes_and_metrics(api: Any, tokenizer: Any) -> None:
     reason: list[str | None] = ["draining"]
     registry = CollectorRegistry()
     Counter("sluice_test", "A counter.", registry=registry).inc(3)
-    client = await api(says(tokenizer, "x"), readiness=lambda: reason[0], registry=registry)
+    Gauge("sluice_text", "many words " * 200, registry=registry)
+    sizes: list[int] = []
+    client = await api(says(tokenizer, "x"), readiness=lambda: reason[0], registry=registry, scraped=sizes.append)
     async with raw_http(str(client.base_url).removesuffix("/v1/")) as raw:
         assert (await raw.get("/livez")).json() == {"status": "ok"}
         response = await raw.get("/readyz")
@@ -99,6 +101,11 @@ async def test_probes_and_metrics(api: Any, tokenizer: Any) -> None:
         metrics = await raw.get("/metrics")
         assert "sluice_test_total 3.0" in metrics.text
         assert metrics.headers["content-type"].startswith("text/plain")
+        assert metrics.headers["content-encoding"] == "gzip", "what the client says it can read"
+        plain = await raw.get("/metrics", headers={"accept-encoding": "identity"})
+        assert plain.text == metrics.text
+        assert sizes == [int(metrics.headers["content-length"]), len(plain.text)]
+        assert sizes[0] < sizes[1] / 5
 
 
 async def test_no_metrics_without_a_registry(api: Any, tokenizer: Any) -> None:

@@ -84,7 +84,9 @@ def test_no_service_writes_a_name_of_its_own() -> None:
 
 
 def test_the_controllers_queries_ask_for_what_is_counted() -> None:
-    every = "\n".join([*queries.OF_CLASS.values(), *queries.OF_POOL.values(), *queries.SCORES.values()])
+    fleet = queries.Fleet()
+    asked_for = (queries.left_out(fleet), queries.of_class(fleet, 1.0), queries.of_pool(fleet), queries.scores(fleet))
+    every = "\n".join([text for texts in asked_for for text in texts.values()])
     asked = set(re.findall(r"sluice_\w+", every))
     assert len(asked) > 10
     assert asked <= {name for m in ALL for name in m.samples}
@@ -96,7 +98,7 @@ def test_an_edge_workers_metrics_are_those_of_the_catalogue() -> None:
     DriftMetrics(telemetry.registry, "phone")
     JoulesCounter(telemetry.registry, (DRAFT, WAIT))
     KnobMetrics(telemetry.registry, "phone", k=4, gamma=1.0, policy=None)
-    UplinkMeter({"kafka": [("127.0.0.1", 1)], "redis": [("127.0.0.1", 2)]}, telemetry.registry)
+    UplinkMeter(dict, telemetry.registry)
     metrics.lost("a cause that nobody has thought of")
     telemetry.link("kafka", up=True)
     assert complaints(generate_latest(telemetry.registry).decode(), Service.EDGE) == []

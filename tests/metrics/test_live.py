@@ -3,6 +3,7 @@ the answers is what the answers say of themselves, and both services' spans are 
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,6 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from services.common.energy.settings import EnergySettings
-from services.common.kafka.link import KafkaLink
 from services.common.lifecycle import until
 from services.common.messages import Mode
 from services.common.redis_client import RedisLink
@@ -57,16 +57,14 @@ class Edge:
         self.registry = CollectorRegistry()
         self.ended: list[AnswerStats] = []
         metrics = EdgeMetrics(self.registry)
-        redis = RedisLink(redis_url)
-        address = ("127.0.0.1", int(redis_url.rsplit(":", 1)[1].split("/")[0]))
-        self.meter = UplinkMeter({"kafka": KafkaLink(bootstrap).addresses, "redis": [address]}, self.registry)
         self.client = KafkaRedisClient(
             signer=identities.signer("test.live"),
             bootstrap=bootstrap,
-            redis=redis,
+            redis=RedisLink(redis_url),
             link_seconds=5.0,
             on_unknown=metrics.unknown,
         )
+        self.meter = UplinkMeter(self.client.peers, self.registry)
         rig = Rig(
             drafter=TableDrafter(SyntheticLaw(noise=DRAFT_NOISE)),
             client=self.client,
@@ -187,7 +185,8 @@ async def _outage(edge: Edge, verifier: VerifierProcess) -> None:
     """A frozen verifier: the deadline passes, the breaker opens; then what was asked comes too late and is dropped."""
     verifier.process.send_signal(signal.SIGSTOP)
     try:
-        stats = await edge.write(60, gamma=0.0, deadline_seconds=0.3, on_outage=OnOutage.DEGRADE, mode=Mode.OPPORTUNISTIC)
+        stats = await edge.write(60, gamma=0.0, deadline_seconds=1.0, on_outage=OnOutage.DEGRADE, mode=Mode.OPPORTUNISTIC)
+        await asyncio.sleep(0.5)  # the message's time to live began when the broker got it, which was later
     finally:
         verifier.process.send_signal(signal.SIGCONT)
     assert edge.value("tokens_total", decision="unverified") == stats.unverified > 0

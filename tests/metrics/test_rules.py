@@ -7,13 +7,17 @@ import os
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 
 from services.common.catalogue import ALL
+from services.common.catalogue.metric import Kind
+from services.common.meters import Meters
 from tests.metrics.rule_cases import CASES, MORE, Series
 from tests.policy.prometheus import Unavailable, program
 
@@ -89,6 +93,24 @@ def test_the_cases_tell_firing_from_quiet(promtool: Path, tmp_path: Path) -> Non
 def test_the_rules_are_good(promtool: Path) -> None:
     assert len(FILES) == 2
     _run(promtool, "check", "rules", *map(str, FILES))
+
+
+def test_the_names_are_good(promtool: Path) -> None:
+    """By promtool's own rules for names, units and kinds, in the exposition of all metrics at once."""
+    registry = CollectorRegistry()
+    meters = Meters(registry)
+    makers: dict[Kind, Callable[..., Any]] = {
+        Kind.COUNTER: meters.counter,
+        Kind.GAUGE: meters.gauge,
+        Kind.HISTOGRAM: meters.histogram,
+    }
+    for metric in ALL:
+        makers[metric.kind](metric)
+    text = generate_latest(registry)
+    done = subprocess.run([str(promtool), "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+    bad = text.replace(b"sluice_rounds_total", b"sluice_rounds")
+    assert subprocess.run([str(promtool), "check", "metrics"], input=bad, capture_output=True, check=False).returncode != 0
 
 
 def test_rules_use_names_of_the_catalogue_only() -> None:

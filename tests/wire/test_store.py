@@ -12,7 +12,7 @@ from services.common import keys
 from services.common.codec import pack_ids
 from services.common.credentials import Identity
 from services.common.messages import Open, Status, Verdict, decode
-from services.common.redis_client import RedisLink, connect
+from services.common.redis_client import RedisLink, addresses, connect
 from services.common.settings import ConfigError
 from services.verifier.context import Context
 from services.verifier.origin import Origin
@@ -194,6 +194,18 @@ async def test_sessions_of_many_workers_are_spread_over_the_nodes(redis_cluster:
     finally:
         await client.aclose()
     assert len(used) == 3
+    assert used <= {port for _, port in addresses(client)}, "the bytes of each node's connection are counted"
+
+
+async def test_addresses_are_those_of_the_link() -> None:
+    for url, expected in {
+        "redis://10.1.2.3:7000/0": [("10.1.2.3", 7000)],
+        "rediss://example.net": [("example.net", 6379)],
+        "unix:///run/redis.sock": [],
+    }.items():
+        client = connect(url, connections=1, timeout_seconds=1.0)
+        assert addresses(client) == expected
+        await client.aclose()
 
 
 async def test_a_bad_address_is_told() -> None:

@@ -6,7 +6,7 @@ from services.common.catalogue.metric import Label, Maker, Service
 from services.common.catalogue.shared import REFUSALS
 
 _MAKE = Maker((Service.VERIFIER,))
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 STATUS = Label("status", ("ok", *REFUSALS))
 DECISION = Label("decision", ("skipped", "accepted", "corrected", "bonus"))

@@ -41,6 +41,7 @@ def create_app(
     readiness: Readiness | None = None,
     registry: CollectorRegistry | None = None,
     health: Health | None = None,
+    scraped: Callable[[int], None] = lambda size: None,
     lifespan: Lifespan | None = None,
     promise: Promise = promise_nothing,
     watch: Watch | None = None,
@@ -49,8 +50,8 @@ def create_app(
 
     ``tokenizer``: a fast Hugging Face tokenizer; it is copied. ``context_tokens``: prompt and answer together. ``end_ids``:
     tokens that end an answer, never shown. ``api_keys``: none means open to all. ``readiness``: None, or why not ready.
-    ``promise``: what an answer guarantees; ``watch``: whether its damage stays where that says, None: nobody looks.
-    ``ValueError`` where these contradict each other.
+    ``scraped`` is told the bytes of each page of metrics. ``promise``: what an answer guarantees; ``watch``: whether its
+    damage stays where that says, None: nobody looks. ``ValueError`` where these contradict each other.
     """
     if context_tokens < 2:
         raise ValueError(f"context_tokens is {context_tokens}; an answer needs at least 2")
@@ -76,7 +77,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     table = TokenTable(tokenizer, tuple(ends))
     Endpoints(answerer, encoder, table, model_name, context_tokens, ends, bounds, promise, watch or Unwatched()).add_to(app)
-    add_probes(app, readiness, registry, health)
+    add_probes(app, readiness, registry, health, scraped)
     return app
 
 

@@ -11,15 +11,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.common.health import Health
+from services.common.packing import packed
 
 Readiness = Callable[[], str | None]  # None: ready, else the reason why not
 
 
 def add_probes(
-    app: FastAPI, readiness: Readiness | None, registry: CollectorRegistry | None, health: Health | None = None
+    app: FastAPI,
+    readiness: Readiness | None,
+    registry: CollectorRegistry | None,
+    health: Health | None = None,
+    scraped: Callable[[int], None] = lambda size: None,
 ) -> None:
     """``/livez`` (503 with the causes while a part is stuck), ``/readyz`` (503 with the reason while not ready) and, with a
-    registry, ``/metrics``. What ``health`` knows besides is told too, but does not decide: an edge answers without links."""
+    registry, ``/metrics``, of whose bytes ``scraped`` is told. What ``health`` knows besides is told too, but does not
+    decide: an edge answers without links."""
 
     async def livez(_: Request) -> Response:
         causes = health.causes() if health is not None else {}
@@ -41,6 +47,8 @@ def add_probes(
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+        body, headers = packed(encode(registry), request.headers.get("accept-encoding", ""))
+        scraped(len(body))
+        return Response(body, headers={"content-type": content_type, **headers})
 
     app.add_route("/metrics", metrics, methods=["GET"])

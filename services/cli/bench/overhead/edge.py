@@ -90,7 +90,7 @@ class EdgeSide:
         self.metrics = EdgeMetrics(registry)
         self._drift = DriftMetrics(registry, CLASS)
         KnobMetrics(registry, CLASS, k=subject.k, gamma=1.0, policy=PolicyReader())
-        meter = UplinkMeter({"kafka": [("127.0.0.1", 1)], "redis": [("127.0.0.1", 2)]}, registry)
+        meter = UplinkMeter(dict, registry, lambda: self.telemetry.scraped_bytes)
         self.energy = device_energy(load(EnergySettings, energy="model"), "cpu", meter, registry)
 
         async def look() -> None:
