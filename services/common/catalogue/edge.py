@@ -15,8 +15,8 @@ _SECONDS = (
 )
 # Finer than the others: its 95th percentile is held against a budget.
 _TRIP_SECONDS = (
-    *(0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0),
-    *(10.0, 30.0),
+    *(0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5),
+    *(2.0, 5.0, 10.0, 30.0),
 )
 # Bins of gate scores, from 0 to 1; their upper ends are the labels.
 SCORE_EDGES = (0.0, 0.01, 0.02, 0.05, *(n / 20 for n in range(2, 21)))
