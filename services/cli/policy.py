@@ -41,7 +41,9 @@ def _policy(context: typer.Context) -> None:
 def set_(
     device_class: Annotated[str, typer.Argument(help="Device class; `default` where there is only one.")] = "default",
     k: Annotated[int | None, typer.Option(min=1, max=16, help="Most candidates of one upload.")] = None,
-    gamma: Annotated[float | None, typer.Option(min=0.0, max=10.0, help="Strictness of the gate.")] = None,
+    gamma: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Strictness of the gate: 0 always asks, 1 is the calibrated point.")
+    ] = None,
     for_: Annotated[str, typer.Option("--for", help="How long: 90s, 10m, 2h.")] = "10m",
     reason: Annotated[str, typer.Option(help="Kept in the decision log.")] = "",
     clear: Annotated[bool, typer.Option("--clear", help="Take an override away instead.")] = False,

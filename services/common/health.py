@@ -33,10 +33,11 @@ class Health:
 
     def readiness(self) -> dict[str, object]:
         """``ready``, each of ``conditions``, ``reasons`` for those that do not hold, and ``notes``."""
-        conditions = dict(self.conditions)
-        reasons = {name: self.reasons[name] for name, good in conditions.items() if not good and name in self.reasons}
+        conditions, notes = dict(self.conditions), dict(self.notes)
+        down = {name for name, good in (conditions | notes).items() if not good}
         ready = bool(conditions) and all(conditions.values())
-        return {"ready": ready, "conditions": conditions, "reasons": reasons, "notes": dict(self.notes)}
+        reasons = {name: why for name, why in dict(self.reasons).items() if name in down}
+        return {"ready": ready, "conditions": conditions, "reasons": reasons, "notes": notes}
 
     def watch(self, name: str, stalled: Stalled, where: Callable[[], str] = str) -> None:
         """Watch the progress of a part; ``where`` says, once it is stuck, what it is at."""

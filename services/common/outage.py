@@ -14,25 +14,27 @@ T = TypeVar("T")
 
 
 class Link:
-    """One remote part, by name: its readiness condition and its outages."""
+    """One remote part, by name: its outages, and a readiness condition. ``needed`` false: the service does its work without it,
+    so that it is told at ``/readyz`` and readiness does not wait for it."""
 
-    def __init__(self, name: str, telemetry: Telemetry) -> None:
+    def __init__(self, name: str, telemetry: Telemetry, *, needed: bool = True) -> None:
         self.name = name
         self._telemetry = telemetry
+        self._states = telemetry.health.conditions if needed else telemetry.health.notes
         self.told = False  # whether the outage that goes on has been logged
         self._log = structlog.get_logger().bind(link=name)
         telemetry.link(name, up=False)
 
     @property
     def up(self) -> bool:
-        return self._telemetry.conditions.get(self.name, False)
+        return self._states.get(self.name, False)
 
     def good(self) -> None:
         """It has just answered."""
         self.told = False
         self._telemetry.link(self.name, up=True)
         if not self.up:
-            self._telemetry.conditions[self.name] = True
+            self._states[self.name] = True
             self._telemetry.health.reasons.pop(self.name, None)
             self._log.info("link up")
 
@@ -42,7 +44,7 @@ class Link:
             self.told = True
             self._log.warning("link down; trying again until it is back", error=_line(error))
         self._telemetry.health.reasons[self.name] = _line(error)
-        self._telemetry.conditions[self.name] = False
+        self._states[self.name] = False
         self._telemetry.link(self.name, up=False)
 
     async def insist(self, operation: Callable[[], Awaitable[T]], transient: tuple[type[Exception], ...]) -> T:

@@ -11,15 +11,13 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from services.common.calibration.files import NO_GUARANTEE
-from services.common.drift.adaptive import AdaptiveBound
+from services.common.drift.adaptive import MOST_GAMMA, AdaptiveBound
 from services.common.drift.monitor import Monitor, Reading, State
 from services.common.messages import Mode
 from services.edge_worker.answer import AnswerRequest, AnswerStats
 from services.edge_worker.calibration import Calibrated
 from services.edge_worker.metrics import DriftMetrics
 from services.edge_worker.settings import EdgeSettings
-
-MOST_GAMMA = 1.0  # beyond it an answer has asked for no bound
 
 
 class DriftWatch:

@@ -50,12 +50,12 @@ async def run(settings: PolicySettings) -> None:
     metrics.bounded(settings.plan.budgets)
     loop = Loop(
         Controller(settings.plan),
-        Collector(source, settings.windows),
+        Collector(source, settings.windows, settings.fleet, settings.damage_budget),
         client,
         publisher,
         journal,
         metrics,
-        (Link("prometheus", telemetry), Link("redis", telemetry)),
+        (Link("prometheus", telemetry, needed=False), Link("redis", telemetry)),
         tracer=tracing,
     )
     telemetry.health.watch("control loop", loop.stalled)

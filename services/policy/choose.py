@@ -32,7 +32,7 @@ class Asked:
 @dataclass(frozen=True)
 class Chosen:
     """One class's cell ``(g, k index)``; ``gamma_max``: the risk limit at its ``k``. Each ``[G, K]``: ``utility``, minus
-    infinity where a bound forbids, and ``rounds`` a second that the class asks the pool for. ``infeasible``: budgets that
+    infinity where a bound forbids, and ``rounds`` a second that the pool gets by the class. ``infeasible``: budgets that
     cannot be met."""
 
     cell: tuple[int, int]
@@ -127,7 +127,7 @@ def _at(
         * (np.log(np.maximum(p.tokens_per_second, 1e-9)) - asked.quality * p.damage / asked.budgets.damage)
         for n, p in predicted.items()
     }
-    rounds = {n: devices[n] * p.rounds_per_second for n, p in predicted.items()}
+    rounds = {n: devices[n] * p.rounds_per_second / pool.told for n, p in predicted.items()}
     tables = {n: Table(utility[n][allowed[n]], rounds[n][allowed[n]]) for n in models}
     cap, dropped = _feasible_cap(caps, dual.least(tables), pool)
     energy_mask = {n: allowed[n] & _energy_cells(predicted[n], allowed[n], asked.budgets) for n in models}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import numpy as np
 
+from services.common.catalogue.edge import SCORE_EDGES
+from services.common.policy_record import CLASS_PATTERN, MOST_CLASSES
 from services.common.rng import Floats
 from services.policy import queries
 from services.policy.inputs import ClassInputs, Inputs, Reading, Scores
-from services.policy.queries import Windows
+from services.policy.queries import Fleet, Windows
 
 NEVER = math.inf  # age of what has no time
+MOST_LEFT_OUT = 500  # edges: their names are part of every query
+Name = TypeVar("Name")
 
 
 class CollectError(RuntimeError):
@@ -81,23 +86,45 @@ def _series(body: dict[str, Any]) -> list[Series]:
 
 
 class Collector:
-    """All queries at once; one that fails fails the collection, so that a decision never rests on half of it."""
+    """Asks twice: whom to leave out, then the rest for its inputs. All queries of a turn go at once; one that fails fails the
+    collection, so that a decision never rests on half of it. ``damage_budget``: see ``queries.DAMAGE_TIMES``."""
 
-    def __init__(self, source: Source, windows: Windows) -> None:
-        self._source, self._windows = source, windows
+    def __init__(self, source: Source, windows: Windows, fleet: Fleet, damage_budget: float) -> None:
+        self._source, self._windows, self._fleet = source, windows, fleet
+        self._budget = damage_budget
 
     async def collect(self, now: float) -> Inputs:
         """``now``: of the controller's clock. Raises ``CollectError``."""
+        fleet, strange, cap = await self._trusted()
         wanted = {
-            **{("class", name): text for name, text in queries.OF_CLASS.items()},
-            **{("pool", name): text for name, text in queries.OF_POOL.items()},
-            **{("score", name): text for name, text in queries.SCORES.items()},
-            ("age", "class"): queries.AGE_OF_CLASS,
-            ("age", "pool"): queries.AGE_OF_POOL,
+            **{("class", name): text for name, text in queries.of_class(fleet, cap).items()},
+            **{("pool", name): text for name, text in queries.of_pool(fleet).items()},
+            **{("score", name): text for name, text in queries.scores(fleet).items()},
+            ("age", "class"): queries.age_of_class(fleet),
+            ("age", "pool"): queries.age_of_pool(fleet),
         }
+        return replace(assemble(now, await self._ask(wanted)), left_out=strange)
+
+    async def _trusted(self) -> tuple[Fleet, dict[str, str], float]:
+        """The fleet without the edges that do not count, these with what they say too much of, and the largest damage of one
+        edge that counts."""
+        damage = "typical damage"
+        found = await self._ask({**queries.left_out(self._fleet), damage: queries.typical_damage(self._fleet)})
+        typical = [s.value for s in found.pop(damage) if 0.0 <= s.value <= 1.0]
+        strange: dict[str, str] = {}
+        for what, series in found.items():
+            for s in series:
+                strange.setdefault(s.labels.get("instance", ""), what)
+        if len(strange) > MOST_LEFT_OUT:
+            raise CollectError(
+                "strange", f"{len(strange)} edges say what no edge can: {', '.join(sorted(set(strange.values())))}"
+            )
+        fleet = replace(self._fleet, left_out=tuple(sorted(strange)))
+        return fleet, strange, min(1.0, queries.DAMAGE_TIMES * max([self._budget, *typical]))
+
+    async def _ask(self, wanted: Mapping[Name, str]) -> dict[Name, list[Series]]:
         answers = await asyncio.gather(*(self._source.query(self._windows.fill(text)) for text in wanted.values()))
-        found = dict(zip(wanted, answers, strict=True))
-        return assemble(now, found)
+        return dict(zip(wanted, answers, strict=True))
 
 
 def assemble(now: float, found: Mapping[tuple[str, str], list[Series]]) -> Inputs:
@@ -112,29 +139,34 @@ def assemble(now: float, found: Mapping[tuple[str, str], list[Series]]) -> Input
     readings: dict[str, dict[str, Reading]] = {}
     for (kind, name), series in found.items():
         for s in series if kind == "class" else ():
-            label = s.labels.get("device_class")
-            if label:
+            label = s.labels.get("device_class", "")
+            if re.fullmatch(CLASS_PATTERN, label):
                 readings.setdefault(label, {})[name] = Reading(s.value, ages.get(label, NEVER))
     classes = {
-        label: ClassInputs(own, _scores(label, found, ages.get(label, NEVER))) for label, own in sorted(readings.items())
+        label: ClassInputs(own, _scores(label, found, own, ages.get(label, NEVER)))
+        for label, own in sorted(readings.items())[:MOST_CLASSES]
     }
     return Inputs(now, pool, classes)
 
 
-def _scores(label: str, found: Mapping[tuple[str, str], list[Series]], age: float) -> Scores | None:
-    """The histogram's buckets are the bins; counts by score that fit none of them are left out."""
+def _scores(label: str, found: Mapping[tuple[str, str], list[Series]], own: Mapping[str, Reading], age: float) -> Scores | None:
+    """The histogram's buckets are the bins, those of the catalogue alone: an edge with others of its own must not cut them up.
+    Counts by score that fit none of them are left out. Audits add up to no more than the damage, which is clipped by edge."""
     buckets = _by_edge([s for s in found["score", "drafted"] if s.labels.get("device_class") == label], "le")
-    finite = sorted(edge for edge in buckets if math.isfinite(edge))
-    if len(finite) < 2:
+    known = [edge for edge in SCORE_EDGES[1:] if edge in buckets]
+    if len(known) < 2:
         return None
-    edges = np.array([0.0, *finite])
-    cumulative = np.array([buckets[edge] for edge in finite])
-    rows: dict[str, Floats] = {"drafted": np.maximum(0.0, np.diff(cumulative, prepend=0.0))}
+    cumulative = np.maximum.accumulate([buckets[edge] for edge in known])
+    rows: dict[str, Floats] = {"drafted": np.diff(cumulative, prepend=0.0)}
     for name in ("audited", "audit", "judged", "refused"):
         by_edge = _by_edge([s for s in found["score", name] if s.labels.get("device_class") == label], "score")
-        rows[name] = np.array([by_edge.get(edge, 0.0) for edge in finite])
+        rows[name] = np.array([by_edge.get(edge, 0.0) for edge in known])
+    if "damage_mean" in own and "tokens_per_second" in own:
+        clipped, total = own["damage_mean"].value * own["tokens_per_second"].value, float(rows["audit"].sum())
+        rows["audit"] *= min(1.0, clipped / total) if total > 0.0 and clipped >= 0.0 else 1.0
     rows["audit"] = np.minimum(rows["audit"], rows["audited"])
-    return Scores(edges=edges, age_seconds=age, **rows)
+    rows["refused"] = np.minimum(rows["refused"], rows["judged"])
+    return Scores(edges=np.array([0.0, *known]), age_seconds=age, **rows)
 
 
 def _by_edge(series: list[Series], label: str) -> dict[float, float]:

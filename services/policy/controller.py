@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.common.drift.adaptive import MOST_GAMMA
 from services.policy import choose as choosing
 from services.policy import inputs as sensing
 from services.policy.budgets import PRIORITY, Budgets
@@ -24,6 +25,7 @@ from services.policy.model import Edge
 from services.policy.pool import Pool, load_of
 
 LEAST_PASS_SECONDS = 1e-4
+LEAST_TOLD = 0.01  # share of the pool's rounds that a decision rests on
 PREDICTED = ("tokens_per_second", "rounds_per_second", "damage", "upload_rate")
 
 
@@ -33,10 +35,10 @@ class Bounds:
 
     k_max: int = 8
     gamma_min: float = 0.0
-    gamma_max: float = 2.0
+    gamma_max: float = MOST_GAMMA
     gamma_step: float = 0.02
     safe_k: int = 4
-    safe_gamma: float = 1.0
+    safe_gamma: float = MOST_GAMMA
 
     def grid(self) -> Grid:
         steps = max(1, round((self.gamma_max - self.gamma_min) / self.gamma_step))
@@ -145,20 +147,21 @@ class Controller:
     def _see_pool(self, pool: dict[str, float]) -> None:
         """The pool's pass time, from what the rounds said; its load, from its busy share or from what the rounds make."""
         models = [c.model for c in self._classes.values() if c.whole]
-        rounds = sum(m.readings["rounds_per_second"] for m in models)
+        rounds, told = pool["verdicts_per_second"], sum(m.readings["rounds_per_second"] for m in models)
         said = sum(m.readings["rounds_per_second"] * m.readings.get("verify_seconds", 0.0) for m in models)
         then = max(1.0, pool.get("verifiers_mean", pool["verifiers"]))
         load = load_of(min(pool["utilisation"], 1.0))
         if rounds > 0.0 and load > 0.0:
             # What a round costs the pool: by its load, which counts passes that rounds share, or where it is full by the pass.
-            seconds = load * then / rounds if pool["utilisation"] < 0.97 else said / rounds
+            seconds = load * then / rounds if pool["utilisation"] < 0.97 else said / max(told, 1e-9)
             seconds = max(seconds, LEAST_PASS_SECONDS)
         else:
             seconds = self._pool.pass_seconds if self._pool is not None else LEAST_PASS_SECONDS
         busy = pool.get("watts", 0.0) / then
-        share = max(pool["utilisation"], 0.02)
-        full = self.plan.idle_watts + max(0.0, busy - self.plan.idle_watts) / min(share, 1.0)
-        self._pool = Pool(max(pool["verifiers"], 0.0), seconds, load, self.plan.idle_watts, full)
+        working = min(max(pool["utilisation"], 0.02), 1.0)
+        full = self.plan.idle_watts + max(0.0, busy - self.plan.idle_watts) / working
+        share = min(1.0, max(LEAST_TOLD, told / rounds)) if rounds > 0.0 and told > 0.0 else 1.0
+        self._pool = Pool(max(pool["verifiers"], 0.0), seconds, load, self.plan.idle_watts, full, share)
         self._pool_readings = pool
 
     # -- deciding -----------------------------------------------------------------------------------------------------
@@ -265,9 +268,7 @@ class Controller:
         if chosen is not None:
             here = self._grid.cell(one.knobs.k, one.knobs.gamma)
             p = chosen.predicted
-            predicted = {
-                n: float(getattr(p, n)[here]) for n in ("tokens_per_second", "rounds_per_second", "damage", "upload_rate")
-            }
+            predicted = {n: float(getattr(p, n)[here]) for n in PREDICTED}
         return Decision(
             device_class=name,
             k=one.knobs.k,

@@ -20,6 +20,7 @@ MOST = {
     "tokens_per_second": 1e9,
     "drafted_per_second": 1e9,
     "rounds_per_second": 1e9,
+    "verdicts_per_second": 1e9,
     "draft_seconds": 60.0,
     "round_trip_seconds": 600.0,
     "round_trip_p95_seconds": 600.0,
@@ -82,15 +83,17 @@ class ClassInputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All readings of one collection at ``now`` (seconds of the controller's clock)."""
+    """All readings of one collection at ``now`` (seconds of the controller's clock). ``left_out``: edges that do not count,
+    with what they say too much of."""
 
     now: float
     pool: Mapping[str, Reading] = field(default_factory=dict)
     classes: Mapping[str, ClassInputs] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 NEEDED_OF_CLASS = ("devices", "tokens_per_second", "rounds_per_second", "draft_seconds", "round_trip_seconds")
-NEEDED_OF_POOL = ("utilisation", "verifiers")
+NEEDED_OF_POOL = ("utilisation", "verifiers", "verdicts_per_second")
 
 
 def sane(readings: Mapping[str, Reading], oldest_seconds: float) -> dict[str, Reading]:

@@ -26,6 +26,8 @@ from services.policy.metrics import PolicyMetrics
 from services.policy.publisher import Publisher
 from services.policy.tracing import TurnTrace
 
+MOST_TOLD = 10  # edges in one line of the log
+
 
 class Collects(Protocol):
     """See ``Collector``."""
@@ -58,6 +60,7 @@ class Loop:
         self._tracer = tracer or Untraced()
         self._version = 0  # of the record that was last seen
         self._overrides: dict[str, Override] = {}
+        self._left_out: dict[str, str] = {}
         self._beat = clock()
         self.leading = False
 
@@ -96,7 +99,17 @@ class Loop:
             self._prometheus.bad(str(error))
             return Inputs(self._clock())
         self._prometheus.good()
+        self._tell_left_out(inputs.left_out)
         return inputs
+
+    def _tell_left_out(self, edges: Mapping[str, str]) -> None:
+        """Each edge once, until it counts again."""
+        self._metrics.left_out.set(len(edges))
+        new = {edge: what for edge, what in edges.items() if edge not in self._left_out}
+        if new:
+            some = dict(sorted(new.items())[:MOST_TOLD])
+            structlog.get_logger().warning("edges left out: they say too much of something", edges=some, number=len(new))
+        self._left_out = dict(edges)
 
     async def _look(self) -> None:
         """Take or keep the lease; learn of overrides, and of what another process has published."""

@@ -27,6 +27,7 @@ class PolicyMetrics:
         self.leading = meters.gauge(names.LEADING)
         self.version = meters.gauge(names.VERSION)
         self.age = meters.gauge(names.INPUT_AGE)
+        self.left_out = meters.gauge(names.LEFT_OUT)
         self.collect = meters.histogram(names.COLLECT)
         self.collect_failures = meters.counter(names.COLLECT_FAILURES)
 

@@ -38,13 +38,15 @@ def growth(load: float) -> float:
 
 @dataclass(frozen=True)
 class Pool:
-    """``pass_seconds``: of a pass at ``load`` (both measured); ``idle_watts``, ``busy_watts``: of one verifier."""
+    """``pass_seconds``: of a pass at ``load`` (both measured); ``idle_watts``, ``busy_watts``: of one verifier. ``told``: share
+    of its rounds that edges with whole inputs told of; the others are taken to be alike."""
 
     verifiers: float
     pass_seconds: float
     load: float
     idle_watts: float
     busy_watts: float
+    told: float = 1.0
 
     def pass_at(self, load: float) -> float:
         return self.pass_seconds * growth(load) / growth(self.load)

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.drift.adaptive import MOST_GAMMA
 from services.common.redis_client import RedisSettings
 from services.common.tracing import TracedSettings
 from services.policy.budgets import Budgets
@@ -15,7 +16,11 @@ from services.policy.controller import Bounds, Plan
 from services.policy.damping import Calm
 from services.policy.model import Edge
 from services.policy.publisher import Times
-from services.policy.queries import Windows
+from services.policy.queries import Fleet, Windows
+
+MATCHERS = (
+    r'^( *[a-zA-Z_][a-zA-Z0-9_]* *(=|!=|=~|!~) *"[^"\\\n]*" *(, *[a-zA-Z_][a-zA-Z0-9_]* *(=|!=|=~|!~) *"[^"\\\n]*" *)*)?$'
+)
 
 
 class PolicySettings(RedisSettings, TracedSettings):
@@ -28,6 +33,13 @@ class PolicySettings(RedisSettings, TracedSettings):
         default="http://127.0.0.1:9090", pattern=r"^https?://", description="address of the Prometheus that scrapes the fleet"
     )
     prometheus_token: SecretStr = Field(default=SecretStr(""), description="bearer token for it; empty: none")
+    edges: str = Field(
+        default="",
+        pattern=MATCHERS,
+        description='label matchers of the edge workers\' scrape targets (job="edge-worker"), so that no edge can pass for a '
+        "verifier, and another installation on the same Prometheus is not counted; empty: whoever has an edge's metrics",
+    )
+    verifiers: str = Field(default="", pattern=MATCHERS, description="likewise of the verifiers' targets")
     prometheus_timeout_seconds: float = Field(default=3.0, gt=0, description="longest wait for one answer of it")
     scrape_seconds: float = Field(default=5.0, gt=0, description="its scrape interval for the series of the control loop")
     window_seconds: float = Field(default=20.0, gt=0, description="window of rates; three scrapes at least")
@@ -60,10 +72,15 @@ class PolicySettings(RedisSettings, TracedSettings):
 
     # Bounds
     k_max: int = Field(default=8, ge=1, le=16, description="largest k")
-    gamma_min: float = Field(default=0.0, ge=0, le=10, description="smallest gamma")
-    gamma_max: float = Field(default=2.0, gt=0, le=10, description="largest gamma, whatever the risk limit says")
+    gamma_min: float = Field(default=0.0, ge=0, lt=MOST_GAMMA, description="smallest gamma")
+    gamma_max: float = Field(
+        default=MOST_GAMMA,
+        gt=0,
+        le=MOST_GAMMA,
+        description="largest gamma, whatever the risk limit says; no edge follows beyond 1, the calibrated point",
+    )
     safe_k: int = Field(default=4, ge=1, le=16, description="k where inputs have been missing for too long")
-    safe_gamma: float = Field(default=1.0, ge=0, le=10, description="gamma there; 1 is the calibrated point")
+    safe_gamma: float = Field(default=MOST_GAMMA, ge=0, le=MOST_GAMMA, description="gamma there; 1 is the calibrated point")
 
     # What edges do, as their settings of the same names
     tau_u: float = Field(default=0.69, gt=0, le=1, description="threshold of the edges' gate at gamma 1")
@@ -132,6 +149,10 @@ class PolicySettings(RedisSettings, TracedSettings):
     @property
     def windows(self) -> Windows:
         return Windows(self.window_seconds, self.fast_seconds, self.scrape_seconds)
+
+    @property
+    def fleet(self) -> Fleet:
+        return Fleet(self.edges, self.verifiers)
 
     @property
     def times(self) -> Times:

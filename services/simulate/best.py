@@ -9,13 +9,12 @@ import numpy as np
 
 from services.simulate import score as scoring
 from services.simulate.profile import Profile
-from services.simulate.rounds import Tables
+from services.simulate.rounds import AUDIT, KEPT, Tables
 from services.simulate.run import fixed, levels
 from services.simulate.scenarios import Scenario
-from services.simulate.world import AUDIT, KEPT
 
 KS = (1, 2, 3, 4, 8)
-GAMMA_STEP = 0.06
+GAMMA_STEP = 0.04
 HOPELESS = 1.05  # times the damage limit: such cells are left out before the fleet is run
 FLEETS = 40  # at once
 
@@ -39,7 +38,7 @@ def cells(scenario: Scenario, tables: Tables) -> list[Cell]:
     limit = scenario.budgets.damage * HOPELESS
     out = []
     for k in KS:
-        for gamma in np.arange(0.0, levels()[-1], GAMMA_STEP).round(3).tolist():
+        for gamma in np.arange(0.0, levels()[-1] + GAMMA_STEP / 2, GAMMA_STEP).round(3).tolist():
             rows = [tables.at(kind, k, tables.level(gamma)) for kind in range(kinds)]
             damages = [float(r[:, AUDIT].sum() / (r[:, KEPT] + 1.0).sum()) for r in rows]
             if max(damages) > limit:

@@ -17,6 +17,7 @@ from services.simulate.profile import Profile
 Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 FIELDS = ("drafted", "candidates", "kept", "skipped", "judged", "refused", "audit", "all_kept")
+DRAFTED, CANDIDATES, KEPT, SKIPPED, JUDGED, REFUSED, AUDIT, ALL_KEPT = range(len(FIELDS))
 LOCAL_TOKENS = 96  # without any candidate an answer of this length stays local
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from services.common.catalogue.edge import SCORE_EDGES
+from services.common.drift.adaptive import MOST_GAMMA
 from services.common.rng import Floats
 from services.policy.budgets import Budgets
 from services.policy.controller import Bounds, Controller, Plan
@@ -23,7 +25,7 @@ SCRAPE_SECONDS = 5.0
 DECIDE_SECONDS = 5.0
 POLL_AFTER = 1.0  # a collection comes this long after a scrape
 PUBLISH_SECONDS = 0.5  # from decision to edges
-BINS = np.array([0.0, 0.01, 0.02, 0.05, *np.arange(0.1, 1.01, 0.05).round(2).tolist()])
+BINS = np.array(SCORE_EDGES)
 LEVEL = 0.02
 
 
@@ -55,8 +57,8 @@ class Trace:
 
 
 def levels() -> Floats:
-    """The gammas that the world knows: above the last one nothing is flagged any more."""
-    out: Floats = np.round(np.arange(0.0, 2.0 + LEVEL / 2, LEVEL), 3)
+    """The gammas that the world knows: no edge follows a policy beyond the last one."""
+    out: Floats = np.round(np.arange(0.0, MOST_GAMMA + LEVEL / 2, LEVEL), 3)
     return out
 
 
@@ -75,6 +77,7 @@ def world(profile: Profile, scenario: Scenario, made: Tables, fleets: int, seed:
         fleets=fleets,
         conditions=copy.deepcopy(scenario.start),
         seed=seed,
+        deadline_seconds=scenario.deadline_seconds,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from services.policy.budgets import Budgets
 from services.simulate.fleet import Conditions, DeviceClass, PoolSpec
 from services.simulate.profile import Profile
+from services.simulate.sizes import Sizes
 
 WARM_SECONDS = 90.0
 EVENT = 150.0
@@ -39,6 +40,7 @@ class Scenario:
     start: Conditions
     events: tuple[Event, ...]
     end: float = END
+    deadline_seconds: float = 2.0
     drift: float = 1.0
     feasible: bool = True
     compared: bool = True
@@ -76,9 +78,10 @@ def scenarios(profile: Profile) -> dict[str, Scenario]:
         DeviceClass(BOARDS, 10, slowness=2.0, rtt_seconds=0.02, jitter_seconds=0.005, draft_watts=12.0, idle_watts=4.0),
     )
     pool = PoolSpec(5, profile.pass_line())
-    budgets = Budgets(damage=0.12, utilisation=0.85, watts=None, round_trip_seconds=0.4, joules_per_token=None)
-    base = Scenario("", "", classes, pool, budgets, Conditions([12, 4], 5), ())
-    tight = replace(budgets, joules_per_token=0.8)
+    sizes = Sizes.of(profile, classes)
+    budgets = Budgets(damage=sizes.damage, utilisation=0.85, round_trip_seconds=sizes.round_trip_seconds)
+    base = Scenario("", "", classes, pool, budgets, Conditions([12, 4], 5), (), deadline_seconds=sizes.deadline_seconds)
+    loose = replace(budgets, joules_per_token=2.0 * sizes.joules_per_token)
     return {
         s.name: s
         for s in (
@@ -94,8 +97,8 @@ def scenarios(profile: Profile) -> dict[str, Scenario]:
                 base,
                 name="energy-halved",
                 about="the joules that a token may cost on the device are halved",
-                budgets=tight,
-                events=(Event(EVENT, budgets=replace(tight, joules_per_token=0.4)),),
+                budgets=loose,
+                events=(Event(EVENT, budgets=replace(loose, joules_per_token=sizes.joules_per_token)),),
             ),
             replace(
                 base,

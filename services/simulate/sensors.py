@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.common.drift.adaptive import MOST_GAMMA
 from services.common.rng import Floats
 from services.policy.inputs import ClassInputs, Inputs, Reading, Scores
 from services.simulate.fleet import Conditions
@@ -58,6 +59,7 @@ class Sensors:
         shared = {
             "utilisation": pool(float((c1.busy - c0.busy)[0]) / seconds / max(verifiers, 1e-9)),
             "watts": pool(float((c1.joules - c0.joules)[0]) / seconds),
+            "verdicts_per_second": pool(float((c1.rounds - c0.rounds)[0].sum()) / seconds),
             "verifiers": pool(float(last.alive)),
             "verifiers_mean": pool(verifiers),
         }
@@ -65,7 +67,7 @@ class Sensors:
         for i, name in enumerate(names):
             devices = float(np.mean([s.active[i] for s in inside]))
             readings = _class(c0, c1, i, seconds, fast)
-            readings |= {"devices": float(last.active[i]), "devices_mean": devices}
+            readings |= {"devices": float(last.active[i]), "devices_mean": devices, "gamma_bound": MOST_GAMMA}
             drafted, audited, audit, judged, refused = (c1.scores - c0.scores)[i] / seconds
             scores = Scores(self.edges, drafted, audited, np.maximum(0.0, audit), judged, refused, age)
             classes[name] = ClassInputs({n: Reading(v, age) for n, v in readings.items()}, scores)

@@ -11,18 +11,15 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import numpy.typing as npt
 
+from services.common.catalogue import edge as catalogue
 from services.common.rng import Floats
 from services.simulate.fleet import Conditions, DeviceClass, PoolSpec
-from services.simulate.rounds import FIELDS, Tables
+from services.simulate.rounds import ALL_KEPT, AUDIT, CANDIDATES, DRAFTED, FIELDS, JUDGED, KEPT, Tables
 
 Ints = npt.NDArray[np.int64]
 DRAFTING, UP, QUEUED, PASS, DOWN, OFF = range(6)
-DRAFTED, CANDIDATES, KEPT, SKIPPED, JUDGED, REFUSED, AUDIT, ALL_KEPT = range(len(FIELDS))
 
-
-RTT_EDGES = np.array(
-    [0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0]
-)
+RTT_EDGES = np.array([0.0, *catalogue.ROUND_TRIP.buckets])
 
 
 @dataclass

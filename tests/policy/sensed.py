@@ -38,6 +38,7 @@ def inputs(
         "asking_joules_per_second": 3.0,
     } | own
     pool = {"utilisation": utilisation, "watts": 500.0, "verifiers": 4.0, "verifiers_mean": 4.0}
+    pool["verdicts_per_second"] = values["rounds_per_second"]
     return Inputs(
         now,
         {n: Reading(v, age) for n, v in pool.items()},

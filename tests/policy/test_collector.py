@@ -1,11 +1,12 @@
-"""The collector on a real Prometheus that scrapes counters of known rates, and what it makes of answers that are none."""
+"""The collector on a real Prometheus that scrapes counters of known rates; what it makes of answers that are none."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 
 import pytest
@@ -15,57 +16,13 @@ from services.policy.collector import CollectError, Collector, Prometheus, Serie
 from services.policy.controller import Controller, Plan
 from services.policy.decision import Source
 from services.policy.inputs import ClassInputs, Inputs, sane
-from services.policy.queries import Windows
-from tests.policy.prometheus import PrometheusServer, Unavailable
+from services.policy.queries import Fleet, Windows
+from tests.policy.pages import DEVICES, edge_page, verifier_page
+from tests.policy.prometheus import PrometheusServer, needed
 
 SCRAPE_MS = 200
 WINDOWS = Windows(slow=3.0, fast=2.0, scrape=SCRAPE_MS / 1000)
-DEVICES = {"phone": 3.0, "board": 5.0}
-
-
-def edge_page(device_class: str, seconds: float) -> str:
-    """Counters of an edge worker after ``seconds``: 100 tokens a second in 20 rounds of 0.1 s."""
-    n = seconds
-    lines = [
-        f'sluice_gamma_bound{{device_class="{device_class}"}} 0.9',
-        f"sluice_sessions {DEVICES[device_class]}",
-        f'sluice_tokens_total{{decision="skipped"}} {70 * n}',
-        f'sluice_tokens_total{{decision="accepted"}} {30 * n}',
-        f"sluice_rounds_total {20 * n}",
-        f"sluice_draft_step_seconds_sum {4.4 * n}",
-        f"sluice_draft_step_seconds_count {110 * n}",
-        f"sluice_round_trip_seconds_sum {2 * n}",
-        f"sluice_round_trip_seconds_count {20 * n}",
-        f'sluice_round_trip_seconds_bucket{{le="0.1"}} {10 * n}',
-        f'sluice_round_trip_seconds_bucket{{le="0.2"}} {20 * n}',
-        f'sluice_round_trip_seconds_bucket{{le="+Inf"}} {20 * n}',
-        f"sluice_round_queue_seconds_sum {0.2 * n}",
-        f"sluice_round_queue_seconds_count {20 * n}",
-        f"sluice_round_verify_seconds_sum {0.8 * n}",
-        f"sluice_round_verify_seconds_count {20 * n}",
-        f'sluice_energy_joules_total{{component="draft"}} {40 * n}',
-        f'sluice_energy_joules_total{{component="wait"}} {10 * n}',
-        f'sluice_energy_joules_total{{component="radio"}} {2 * n}',
-        f'sluice_energy_joules_total{{component="idle"}} {1000 * n}',
-        f'sluice_gate_score_bucket{{le="0.5"}} {80 * n}',
-        f'sluice_gate_score_bucket{{le="1.0"}} {110 * n}',
-        f'sluice_gate_score_bucket{{le="+Inf"}} {110 * n}',
-        f'sluice_audited_score_tokens_total{{score="0.5"}} {70 * n}',
-        f'sluice_audit_rejection_total{{score="0.5"}} {7 * n}',
-        f'sluice_judged_score_tokens_total{{score="1"}} {25 * n}',
-        f'sluice_refused_score_tokens_total{{score="1"}} {10 * n}',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def verifier_page(seconds: float) -> str:
-    return (
-        f"sluice_partitions 2\nsluice_engine_busy_seconds_total {0.5 * seconds}\n"
-        f'sluice_rounds_total{{status="ok"}} {999 * seconds}\n'  # another metric than the edges', under their name
-        f'sluice_energy_joules_total{{component="verify"}} {150 * seconds}\n'
-        f'sluice_energy_joules_total{{component="prefill"}} {20 * seconds}\n'
-        f'sluice_energy_joules_total{{component="idle"}} {30 * seconds}\n'
-    )
+BUDGET = 0.05
 
 
 def exporter(page: Callable[[float], str]) -> ProbeServer:
@@ -79,19 +36,17 @@ def exporter(page: Callable[[float], str]) -> ProbeServer:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
-    pages: list[Callable[[float], str]] = [verifier_page, verifier_page]
-    pages += [lambda s, name=name: edge_page(name, s) for name in DEVICES]  # type: ignore[misc]
-    exporters = [exporter(page) for page in pages]
-    targets = [f"127.0.0.1:{e.start('127.0.0.1', 0)}" for e in exporters]
+    pages: dict[str, list[Callable[[float], str]]] = {
+        "verifiers": [verifier_page, verifier_page, lambda _: "sluice_partitions 0\nsluice_engine_busy_seconds_total 0\n"],
+        "edges": [partial(edge_page, name) for name in DEVICES],
+    }
+    exporters = {job: [exporter(page) for page in made] for job, made in pages.items()}
+    jobs = {job: [f"127.0.0.1:{e.start('127.0.0.1', 0)}" for e in made] for job, made in exporters.items()}
     try:
-        with PrometheusServer(tmp_path_factory.mktemp("prometheus"), targets, SCRAPE_MS) as server:
+        with needed(), PrometheusServer(tmp_path_factory.mktemp("prometheus"), jobs, SCRAPE_MS) as server:
             yield server
-    except Unavailable as reason:
-        if os.environ.get("CI", "").lower() in ("true", "1"):
-            pytest.fail(f"Prometheus is needed with CI=true: {reason}")
-        pytest.skip(f"Prometheus cannot be had: {reason}")
     finally:
-        for one in exporters:
+        for one in itertools.chain(*exporters.values()):
             one.close()
 
 
@@ -119,7 +74,7 @@ EXPECTED = {
     "damage_mean": 0.07,
     "gamma_bound": 0.9,
 }
-POOL = {"utilisation": 0.5, "watts": 400.0, "verifiers": 2.0, "verifiers_mean": 2.0}
+POOL = {"utilisation": 0.5, "watts": 400.0, "verifiers": 2.0, "verifiers_mean": 2.0, "verdicts_per_second": 40.0}
 SCORES = {"drafted": [80.0, 30.0], "audit": [7.0, 0.0], "judged": [0.0, 25.0], "refused": [0.0, 10.0]}
 
 
@@ -136,7 +91,7 @@ def differing(inputs: Inputs) -> list[str]:
 
 async def test_every_input_comes_with_its_value_and_age(source: Prometheus) -> None:
     """Once the windows are full; on a busy machine scrapes come late and rates are off for a while."""
-    collector = Collector(source, WINDOWS)
+    collector = Collector(source, WINDOWS, Fleet('job="edges"', 'job="verifiers"'), BUDGET)
     end = time.monotonic() + 60.0
     inputs = await collector.collect(50.0)
     while differing(inputs) and time.monotonic() < end:
@@ -144,6 +99,7 @@ async def test_every_input_comes_with_its_value_and_age(source: Prometheus) -> N
         inputs = await collector.collect(50.0)
     assert differing(inputs) == []
     assert set(inputs.classes) == set(DEVICES)
+    assert inputs.left_out == {}
     phone = inputs.classes["phone"]
     assert phone.scores is not None
     assert phone.scores.usable

@@ -19,7 +19,7 @@ from services.policy.inputs import MOST, ClassInputs, Inputs, Reading, Scores
 from services.policy.model import Edge
 from tests.policy.sensed import EDGES, inputs, scores
 
-PLAN = Plan(budgets=Budgets(damage=0.08), edge=Edge(tau_u=0.5))
+PLAN = Plan(bounds=Bounds(gamma_max=2.0), budgets=Budgets(damage=0.08), edge=Edge(tau_u=0.5))
 
 
 def run(controller: Controller, seconds: float, start: float = 0.0, **given_: Any) -> list[Decision]:

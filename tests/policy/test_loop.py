@@ -50,7 +50,7 @@ def process(
         Publisher(client, name, Times()),
         DecisionLog(log, 2_000),
         PolicyMetrics(telemetry.registry),
-        (Link("prometheus", telemetry), Link("redis", telemetry)),
+        (Link("prometheus", telemetry, needed=False), Link("redis", telemetry)),
         clock=hand.clock,
         tracer=tracer,
     )
@@ -89,6 +89,10 @@ async def test_prometheus_away_holds_then_safe_then_resumes(redis: Client) -> No
     hand.up = False
     await turns(hand, loop, 3)
     assert (await publishing.history(redis, 1))[0]["source"] == "hold"
+    told = telemetry.health.readiness()
+    assert told["ready"], "it does what it is there for: a rollout must not wait for Prometheus"
+    assert told["notes"] == {"prometheus": False}
+    assert told["reasons"] == {"prometheus": "no Prometheus"}
     await turns(hand, loop, 3)
     assert (await publishing.history(redis, 1))[0]["source"] == "safe"
     failures = {"cause": "unreachable"}
@@ -140,5 +144,5 @@ async def test_redis_away_stops_nothing_but_publishing() -> None:
     loop, telemetry = process(hand, client, "one")
     await turns(hand, loop, 3)
     assert not loop.leading
-    assert telemetry.conditions["redis"] is False
+    assert not telemetry.ready, "nothing can be published"
     await client.aclose()

@@ -78,7 +78,9 @@ def wait(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> Non
         ("WINDOW_SECONDS", "10", "three times SCRAPE_SECONDS"),
         ("FAST_SECONDS", "30", "FAST_SECONDS must lie"),
         ("LEASE_MS", "2000", "LEASE_MS below twice"),
-        ("SAFE_GAMMA", "3", "SAFE_GAMMA must lie"),
+        ("SAFE_GAMMA", "3", "SLUICE_POLICY_SAFE_GAMMA"),
+        ("GAMMA_MAX", "0.5", "SAFE_GAMMA must lie"),
+        ("EDGES", "edge-worker", "SLUICE_POLICY_EDGES"),
         ("PROMETHEUS_URL", "nowhere", "SLUICE_POLICY_PROMETHEUS_URL"),
     ],
 )

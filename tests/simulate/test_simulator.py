@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from services.common.speculative import Sparse
-from services.edge_worker.metrics import EdgeMetrics
 from services.edge_worker.span import Drafted, Limits, cut
 from services.simulate import profile as profiles
 from services.simulate import run as running
@@ -129,18 +127,6 @@ def test_quantiles_are_those_of_prometheus() -> None:
     at = int(np.searchsorted(RTT_EDGES, 0.06))
     counts[at] = 10.0
     assert quantile(0.5, counts) == pytest.approx(0.055)
-
-
-def test_buckets_are_those_that_the_edge_ships() -> None:
-    """The simulated quantiles are as coarse as the real ones."""
-    registry = CollectorRegistry()
-    EdgeMetrics(registry)
-    edges = {
-        name: [float(s.labels["le"]) for m in registry.collect() for s in m.samples if s.name == name + "_bucket"]
-        for name in ("sluice_round_trip_seconds", "sluice_gate_score")
-    }
-    assert edges["sluice_round_trip_seconds"][: len(RTT_EDGES) - 1] == RTT_EDGES[1:].tolist()
-    assert edges["sluice_gate_score"][:-1] == running.BINS[1:].tolist()
 
 
 def test_a_profile_that_is_none_is_told_in_one_line() -> None:

@@ -32,6 +32,7 @@ def command(
     target: Annotated[str, typer.Option(help="Large model of the records.")] = "smollm2-135m",
     signal: Annotated[str, typer.Option(help="Uncertainty of the gate.")] = "one_minus_max",
     tau: Annotated[float | None, typer.Option(min=0.01, max=1.0, help="Its threshold at gamma 1; the safe default.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Answers that are kept: the first ones; all if not given.")] = None,
     note: Annotated[str, typer.Option(help="Kept in the profile: how the records were made.")] = "",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
 ) -> None:
@@ -41,7 +42,7 @@ def command(
 
     if signal not in list(Signal):
         raise CommandError(f"unknown --signal {signal!r}: choose one of {', '.join(Signal)}")
-    answers = _answers(work)
+    answers = _answers(work)[:limit]
     traces = [
         {
             "u": [round(t.signals[signal], DECIMALS) for t in a.tokens],
@@ -56,12 +57,14 @@ def command(
     profile = Profile.model_validate(
         {
             "name": out.stem,
-            "command": f"sluice bench profile --work {work.name} --draft {draft} --target {target} --signal {signal} "
-            f"--tau {tau_u}",
+            "command": f"sluice bench profile --work {work.name} --draft {_name(draft)} --target {_name(target)} "
+            f"--signal {signal} --tau {tau_u}"
+            + (f" --limit {limit}" if limit else "")
+            + (f" --threads {threads}" if threads else ""),
             "note": note,
             "created": datetime.now(UTC).date(),
-            "draft": draft,
-            "target": target,
+            "draft": _name(draft),
+            "target": _name(target),
             "signal": signal,
             "tau_u": tau_u,
             "hit": round(1.0 - sum(rejections) / len(rejections), DECIMALS),
@@ -74,6 +77,11 @@ def command(
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror}") from error
     typer.echo(f"{out}: {len(traces)} answers, {profile.tokens} tokens, mean rejection {1.0 - profile.hit:.3f}")
+
+
+def _name(model: str) -> str:
+    """Without the folder, where it is a file: a profile is passed on."""
+    return Path(model).name if Path(model).exists() else model
 
 
 def _answers(work: Path) -> list[Answer]:

@@ -10,7 +10,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 BUDGET = Label("budget", ("damage", "utilisation", "watts", "round_trip", "energy"))
 SOURCE = Label("source", ("control", "hold", "safe", "override"))
-FAILURE = Label("cause", ("timeout", "unreachable", "refused", OTHER))
+FAILURE = Label("cause", ("timeout", "unreachable", "refused", "strange", OTHER))
 
 K = _MAKE.gauge("policy_k", "tokens", "Most candidates of one upload, as decided", DEVICE_CLASS)
 GAMMA = _MAKE.gauge("policy_gamma", "1", "Strictness of the gate, as decided", DEVICE_CLASS)
@@ -38,5 +38,10 @@ PRICE = _MAKE.gauge("policy_price", "1", "Price of the pool's load in log goodpu
 LEADING = _MAKE.gauge("policy_leading", "1", "1 while this process holds the lease")
 VERSION = _MAKE.gauge("policy_version", "1", "Version of the record last published")
 INPUT_AGE = _MAKE.gauge("policy_input_age_seconds", "seconds", "Age of the oldest input of a class", DEVICE_CLASS)
+LEFT_OUT = _MAKE.gauge(
+    "policy_edges_left_out",
+    "edges",
+    "Edges whose figures do not count: they say many times what the median edge of their class does",
+)
 COLLECT = _MAKE.histogram("policy_collect_seconds", "seconds", "One collection", _SECONDS)
 COLLECT_FAILURES = _MAKE.counter("policy_collect_failures", "collections", "Collections that failed", FAILURE)

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_GAMMA = 1.0  # the calibrated point: beyond it an answer has asked for no bound, and no edge follows a policy there
+
 
 @dataclass
 class AdaptiveBound:
-    """``alpha``: the mean loss to hold. Starts at the calibrated point, 1, and never relaxes beyond it."""
+    """``alpha``: the mean loss to hold. Starts at the calibrated point and never relaxes beyond it."""
 
     alpha: float
     step: float
-    _value: float = 1.0  # below 0 it is a debt: as many answers longer every token is asked about
+    _value: float = MOST_GAMMA  # below 0 it is a debt: as many answers longer every token is asked about
 
     @property
     def gamma(self) -> float:
-        """The largest ``gamma`` that a new answer may have, in [0, 1]."""
+        """The largest ``gamma`` that a new answer may have, in [0, ``MOST_GAMMA``]."""
         return max(0.0, self._value)
 
     def add(self, loss: float) -> None:
         """The measured damage of an answer that was written inside the bound."""
-        self._value = min(1.0, self._value + self.step * (self.alpha - loss))
+        self._value = min(MOST_GAMMA, self._value + self.step * (self.alpha - loss))
