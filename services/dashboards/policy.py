@@ -163,6 +163,7 @@ def _budgets() -> list[Box]:
 
 
 def _knobs() -> list[Box]:
+    newest = f"max ({pick(policy.VERSION)})"  # another leader's are millions higher
     return [
         lines(
             "k",
@@ -190,11 +191,11 @@ def _knobs() -> list[Box]:
         ),
         lines(
             "Records behind",
-            "How many published records ago the slowest worker that follows the policy has got its knobs. It takes a "
-            "few: a record "
-            "is published with each decision.",
+            "How many published records ago the slowest worker that follows the policy has got its knobs; 100: or more, "
+            "as when "
+            "another process has just taken over. A record is published with each decision.",
             "none",
-            Query(f"max ({pick(policy.VERSION)}) - min ({pick(edge.POLICY_FOLLOWED, DEVICE_CLASS)} > 0)", "behind"),
+            Query(f"clamp_max({newest} - min ({pick(edge.POLICY_FOLLOWED, DEVICE_CLASS)} > 0), 100)", "behind"),
             size=(6, 8),
         ),
     ]

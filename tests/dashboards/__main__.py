@@ -1,4 +1,4 @@
-"""``python -m tests.dashboards FOLDER [SECONDS]``: the dashboards as pictures, over the real services at work."""
+"""``python -m tests.dashboards FOLDER [SECONDS [NAME...]]``: dashboards as pictures, over the real services at work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.dashboards.files import DASHBOARDS
 from tests.dashboards.site import Prometheus, Site
 
 
-def main(folder: Path, seconds: float = 120.0) -> None:
+def main(folder: Path, seconds: float = 120.0, *names: str) -> None:
+    """Of all dashboards with queries, or those of ``names``."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Site(Path(scratch)) as site:
         begin = time.time()
@@ -23,11 +24,11 @@ def main(folder: Path, seconds: float = 120.0) -> None:
         site.restart_a_verifier()
         time.sleep(seconds / 3)
         for name, dashboard in DASHBOARDS.items():
-            if any("targets" in panel for panel in dashboard["panels"]):
+            if any("targets" in panel for panel in dashboard["panels"]) and (not names or name in names):
                 shot = Shot(Prometheus(next(iter(site.urls))), begin, time.time())
                 draw(dashboard, shot, folder / f"{name}.png")
                 shot.prometheus.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(float, sys.argv[2:3]))
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:3]), *sys.argv[3:])

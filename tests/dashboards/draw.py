@@ -134,7 +134,8 @@ def _tile(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[floa
         return
     if panel["options"]["colorMode"] == "background":
         frame.set_facecolor(_colour(_reached(defaults["thresholds"]["steps"], last)))
-    frame.text(0.5, 0.42, said(last, defaults["unit"]), fontsize=20, ha="center", va="center", transform=frame.transAxes)
+    shown = said(round(last) if defaults.get("decimals") == 0 else last, defaults["unit"])
+    frame.text(0.5, 0.42, shown, fontsize=20, ha="center", va="center", transform=frame.transAxes)
 
 
 def _bands(frame: Axes, panel: dict[str, Any], answers: list[tuple[str, list[float], list[float]]]) -> None:
