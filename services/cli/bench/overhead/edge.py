@@ -50,6 +50,7 @@ class Subject:
     wait_tokens: int = 12
     risk: float = 0.8
     audit_rate: float = 0.02
+    ahead: bool = True
 
     def worker(self, observer: Observer) -> Worker:
         signal = Signal.ONE_MINUS_MAX
@@ -67,6 +68,7 @@ class Subject:
             audit_rate=self.audit_rate,
             wait_seconds=DEADLINE_SECONDS,
             observer=observer,
+            ahead=self.ahead,
         )
 
 
@@ -114,9 +116,10 @@ class EdgeSide:
     def ways(self) -> list[str]:
         return list(self._answerers)
 
-    async def write(self, way: str, answer: int, prompt: Sequence[int]) -> Written:
-        """Answer number ``answer``: the same tokens whatever the way."""
-        beside = nullcontext() if way == BARE else self.beside.running()
+    async def write(self, way: str, answer: int, prompt: Sequence[int], *, beside_too: bool = True) -> Written:
+        """Answer number ``answer``: the same tokens whatever the way. Without ``beside_too`` meters are called and nothing
+        else."""
+        beside = self.beside.running() if beside_too and way != BARE else nullcontext()
         async with beside:
             return await self._write(self._answerers[way], answer, prompt)
 

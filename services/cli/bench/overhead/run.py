@@ -1,4 +1,9 @@
-"""The runs behind `sluice bench metrics`."""
+"""The runs behind `sluice bench metrics`.
+
+Once with the real models, all meters and what they do beside the work. Their processor time differs from block to block by more
+than meters cost, the more so on a busy machine; so a second time with engines that cost nothing, where the difference is
+that of the meters alone, and stands in the end as a share of what the real models take.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.bench.overhead.beside import LOOK_SECONDS, SCRAPE_SECONDS, Beside, idle_share
 from services.cli.bench.overhead.edge import BARE, METERED, TRACED, EdgeSide, Subject
+from services.cli.bench.overhead.kept import KeptSteps
 from services.cli.bench.overhead.replay import Replay
-from services.cli.bench.overhead.shares import share
+from services.cli.bench.overhead.shares import per_unit, share
 from services.cli.bench.overhead.stopwatch import Stopwatch
 from services.cli.bench.overhead.tracing import Exported, tracing
 from services.cli.bench.overhead.verifier import MASTERS, WATCHED, VerifierSide
 from services.common.credentials import masters_text
+from services.common.synthetic import TOKENIZER_HASH, VOCABULARY, SyntheticLaw
 from services.common.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from services.cli.bench.overhead.command import Plan
 
-WATCHED_ANSWERS = 4
+FREE_BLOCKS, WATCHED_BLOCKS = 300, 30
 TIMES, LOOKS, IDLE_SECONDS = 20_000, 50, 5.0
 LIMITS = {"edge": 0.02, "verifier": 0.01}
 PROMPT = "Explain in a few sentences why {} matters to people who live beside the sea."
@@ -62,7 +69,7 @@ async def interleaved(
 
 
 async def _edge(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
-    subject, prompts = await asyncio.to_thread(_subject, plan)
+    subject, steps, prompts = await asyncio.to_thread(_subject, plan)
     tokens = rounds = 0
     with tracing("edge-worker") as (tracer, exported):
         side = EdgeSide(subject, tracer)
@@ -77,14 +84,29 @@ async def _edge(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
                 return (await side.write(way, block, prompts[block])).seconds
 
             spent = await interleaved(side.ways, plan.answers, work, progress, exported)
-            found = _report(spent, {"tokens": tokens, "rounds": rounds}, side.beside)
-            found["direct"] = await _direct_edge(side, prompts, sum(spent[BARE]) / tokens)
+            steps.free = True
+            blocks = [n % plan.answers for n in range(FREE_BLOCKS)]
+            units = [(await side.write(BARE, n, prompts[n])).tokens for n in blocks]
+
+            async def meters(way: str, block: int) -> float:
+                return (await side.write(way, blocks[block], prompts[blocks[block]], beside_too=False)).seconds
+
+            free = await interleaved([BARE, METERED], FREE_BLOCKS, meters, progress)
+            found = {"tokens": tokens, "rounds": rounds, **_end_to_end(spent, side.beside)}
+            calls, written = 0.0, 0
+            for n in blocks[:WATCHED_BLOCKS]:
+                one, watch = await side.watched(n, prompts[n])
+                calls, written = calls + watch.seconds, written + one.tokens
+            costs = await _beside(side.telemetry, side.look)
+            found |= _parts("token", free, units, sum(spent[BARE]) / tokens, costs)
+            found["seconds_in_calls_per_token"] = _short(calls / written)
+            found["seconds_of_energy_per_step"] = _short(side.energy_seconds(TIMES))
         finally:
             await side.beside.close()
     return found
 
 
-def _subject(plan: Plan) -> tuple[Subject, list[list[int]]]:
+def _subject(plan: Plan) -> tuple[Subject, KeptSteps, list[list[int]]]:
     import torch
 
     from services.common.lm import loading
@@ -113,18 +135,13 @@ def _subject(plan: Plan) -> tuple[Subject, list[list[int]]]:
         CausalEngine(large.model, slots=1, capacity_tokens=capacity), SlotTable(1), vocabulary=large.vocabulary
     )
     replay = Replay(Judge(Direct(judging)))
-    drafter = ModelDrafter(drafting, vocabulary=small.vocabulary, signal=Signal.ONE_MINUS_MAX, entries=32)
-    return Subject(drafter, replay, small.end_ids, plan.max_tokens, replay.begin), prompts
+    steps = KeptSteps(ModelDrafter(drafting, vocabulary=small.vocabulary, signal=Signal.ONE_MINUS_MAX, entries=32))
 
+    def begin(answer: int) -> None:
+        replay.begin(answer)
+        steps.begin(answer)
 
-async def _direct_edge(side: EdgeSide, prompts: list[list[int]], seconds_per_token: float) -> dict[str, Any]:
-    """The parts, each timed by itself."""
-    calls, tokens = 0.0, 0
-    for n in range(min(WATCHED_ANSWERS, len(prompts))):
-        written, watch = await side.watched(n, prompts[n])
-        calls, tokens = calls + watch.seconds, tokens + written.tokens
-    per_token = {"calls": calls / tokens, "energy": side.energy_seconds(TIMES)}
-    return await _direct(per_token, seconds_per_token, "token", side.telemetry, side.look)
+    return Subject(steps, replay, small.end_ids, plan.max_tokens, begin, ahead=False), steps, prompts
 
 
 async def _verifier(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -133,8 +150,11 @@ async def _verifier(plan: Plan, progress: Callable[[str], None]) -> dict[str, An
     from services.common.redis_client import connect
     from services.common.settings import load
     from services.verifier import model
+    from services.verifier.context import Target
+    from services.verifier.model import Ready
     from services.verifier.settings import VerifierSettings
     from services.verifier.slots import SlotTable
+    from services.verifier.synthetic import SyntheticEngine
     from services.verifier.thread import EngineThread
 
     settings = load(
@@ -160,26 +180,30 @@ async def _verifier(plan: Plan, progress: Callable[[str], None]) -> dict[str, An
 
             spent = await interleaved(side.ways, plan.blocks, work, progress, exported)
             rounds = plan.blocks * plan.rounds * plan.sessions
-            found = _report(spent, {"rounds": rounds}, side.beside)
-            found["direct"] = await _direct_verifier(side, plan, sum(spent[BARE]) / rounds)
+            free_slots = SlotTable(plan.sessions)
+            judge = SyntheticEngine(SyntheticLaw(), free_slots)
+            nothing = Ready(judge, Target(TOKENIZER_HASH, VOCABULARY, 512), {})
+            light = VerifierSide(nothing, free_slots, thread, client, plan.sessions)
+            units = [(await light.judge(BARE, plan.rounds, n, beside_too=False)).rounds for n in range(FREE_BLOCKS)]
+
+            async def meters(way: str, block: int) -> float:
+                return (await light.judge(way, plan.rounds, block, beside_too=False)).seconds
+
+            free = await interleaved([BARE, METERED], FREE_BLOCKS, meters, progress)
+            found = {"rounds": rounds, **_end_to_end(spent, side.beside)}
+            watched = sum([(await light.judge(WATCHED, plan.rounds, n)).rounds for n in range(WATCHED_BLOCKS)])
+            costs = await _beside(side.telemetry, side.look)
+            found |= _parts("round", free, units, sum(spent[BARE]) / rounds, costs)
+            found["seconds_in_calls_per_round"] = _short(light.watch.seconds / watched)
+            found["seconds_of_energy_per_pass"] = _short(side.energy_seconds(TIMES))
         finally:
             await side.close()
             thread.close()
     return found
 
 
-async def _direct_verifier(side: VerifierSide, plan: Plan, seconds_per_round: float) -> dict[str, Any]:
-    rounds = 0
-    for n in range(WATCHED_ANSWERS):
-        rounds += (await side.judge(WATCHED, plan.rounds, n)).rounds
-    per_round = {"calls": side.watch.seconds / rounds, "energy": side.energy_seconds(TIMES)}
-    return await _direct(per_round, seconds_per_round, "round", side.telemetry, side.look)
-
-
-async def _direct(
-    each: dict[str, float], seconds: float, unit: str, telemetry: Telemetry, look: Callable[[], Awaitable[object]]
-) -> dict[str, Any]:
-    """Processor seconds of each part; ``share``: of a service that is always busy, ``seconds`` for a unit of work alone."""
+async def _beside(telemetry: Telemetry, look: Callable[[], Awaitable[object]]) -> dict[str, float]:
+    """Processor seconds of what is done beside the work; ``beside_share``: of each second of a service that is always busy."""
     from prometheus_client import generate_latest
 
     started = time.process_time()
@@ -190,24 +214,37 @@ async def _direct(
     for _ in range(LOOKS):
         scrape.time(generate_latest, telemetry.registry)
     probe = await idle_share(telemetry, IDLE_SECONDS)
-    beside = probe + second / LOOK_SECONDS + scrape.seconds / LOOKS / SCRAPE_SECONDS
-    found = {
-        **{f"{name}_seconds_per_{unit}": value for name, value in each.items()},
+    return {
         "probe_of_the_loop_share": probe,
         "look_each_second_seconds": second,
         "scrape_seconds": scrape.seconds / LOOKS,
-        "share": sum(each.values()) / seconds + beside,
+        "beside_share": probe + second / LOOK_SECONDS + scrape.seconds / LOOKS / SCRAPE_SECONDS,
     }
-    return {name: float(f"{value:.3g}") for name, value in found.items()}
 
 
-def _report(spent: Spent, work: dict[str, int], beside: Beside) -> dict[str, Any]:
+def _parts(unit: str, free: Spent, units: list[int], seconds: float, costs: dict[str, float]) -> dict[str, Any]:
+    """``seconds``: of processor time that a unit of work takes the real model."""
+    meters = per_unit(free[BARE], free[METERED], units)
     return {
-        "blocks": len(spent[BARE]),
-        **work,
-        "processor_seconds": {way: round(sum(seconds), 3) for way, seconds in spent.items()},
-        "metrics": share(spent[BARE], spent[METERED]).to_json(),
-        "metrics_and_traces": share(spent[BARE], spent[TRACED]).to_json(),
-        "scrapes": beside.scrapes,
-        "scraped_bytes": beside.scraped_bytes,
+        "metrics": meters.over(seconds, costs["beside_share"]).to_json(),
+        f"seconds_per_{unit}": _short(seconds),
+        f"seconds_of_meters_per_{unit}": [_short(value) for value in (meters.value, meters.low, meters.high)],
+        **{name: _short(value) for name, value in costs.items()},
     }
+
+
+def _end_to_end(spent: Spent, beside: Beside) -> dict[str, Any]:
+    return {
+        "end_to_end": {
+            "blocks": len(spent[BARE]),
+            "processor_seconds": {way: round(sum(seconds), 3) for way, seconds in spent.items()},
+            "metrics": share(spent[BARE], spent[METERED]).to_json(),
+            "metrics_and_traces": share(spent[BARE], spent[TRACED]).to_json(),
+            "scrapes": beside.scrapes,
+            "scraped_bytes": beside.scraped_bytes,
+        }
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")

@@ -20,8 +20,23 @@ class Share:
     low: float
     high: float
 
+    def over(self, seconds: float, more: float) -> Share:
+        """Of ``seconds`` for each unit, and ``more`` beside."""
+        return Share(*(value / seconds + more for value in (self.value, self.low, self.high)))
+
     def to_json(self) -> dict[str, float]:
         return {"share": round(self.value, 5), "low": round(self.low, 5), "high": round(self.high, 5)}
+
+
+def per_unit(alone: Sequence[float], burdened: Sequence[float], units: Sequence[int]) -> Share:
+    """The same in seconds for each unit of work, of which a pair did ``units``."""
+    if not alone or not len(alone) == len(burdened) == len(units):
+        raise ValueError("blocks must come in pairs")
+    more, work = np.asarray(burdened) - np.asarray(alone), np.asarray(units)
+    drawn = np.random.default_rng(SEED).integers(0, len(more), (DRAWS, len(more)))
+    values = more[drawn].sum(axis=1) / work[drawn].sum(axis=1)
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Share(float(more.sum() / work.sum()), float(low), float(high))
 
 
 def share(alone: Sequence[float], burdened: Sequence[float]) -> Share:

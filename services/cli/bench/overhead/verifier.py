@@ -131,11 +131,12 @@ class VerifierSide:
     def ways(self) -> list[str]:
         return [way for way in self._halves if way != WATCHED]
 
-    async def judge(self, way: str, rounds: int, seed: int) -> Judged:
-        """``rounds`` of each session; the same messages for a ``seed`` whatever the way."""
+    async def judge(self, way: str, rounds: int, seed: int, *, beside_too: bool = True) -> Judged:
+        """``rounds`` of each session; the same messages for a ``seed`` whatever the way. Without ``beside_too`` meters are
+        called and nothing else."""
         half = self._halves[way]
         half.task = asyncio.create_task(half.pump.run())
-        beside = nullcontext() if way in (BARE, WATCHED) else self.beside.running()
+        beside = self.beside.running() if beside_too and way not in (BARE, WATCHED) else nullcontext()
         devices = [_Device(self, seed * 1000 + n) for n in range(self._sessions)]
         try:
             async with beside:
