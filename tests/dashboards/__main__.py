@@ -12,7 +12,7 @@ from tests.dashboards.files import DASHBOARDS
 from tests.dashboards.site import Prometheus, Site
 
 
-def main(folder: Path, seconds: float = 120.0, *names: str) -> None:
+def main(folder: Path, seconds: float, names: list[str]) -> None:
     """Of all dashboards with queries, or those of ``names``."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Site(Path(scratch)) as site:
@@ -31,4 +31,4 @@ def main(folder: Path, seconds: float = 120.0, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(float, sys.argv[2:3]), *sys.argv[3:])
+    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 120.0, sys.argv[3:])
