@@ -49,11 +49,15 @@ class Source(Protocol):
 
 
 class Prometheus:
-    """``url``: of the server, without ``/api``. ``token``: sent as bearer, if there is one."""
+    """``url``: of the server, without ``/api``. ``token``: sent as bearer, if there is one. ``transport``: instead of the
+    network's."""
 
-    def __init__(self, url: str, timeout_seconds: float, token: str = "") -> None:
+    def __init__(
+        self, url: str, timeout_seconds: float, token: str = "", transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.AsyncClient(base_url=url.rstrip("/"), timeout=timeout_seconds, headers=headers)
+        address = url.rstrip("/")
+        self._client = httpx.AsyncClient(base_url=address, timeout=timeout_seconds, headers=headers, transport=transport)
 
     async def close(self) -> None:
         await self._client.aclose()

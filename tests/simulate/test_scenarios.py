@@ -1,4 +1,4 @@
-"""The shipped scenarios under the shipped controller, at one seed: what issue-free operation promises."""
+"""The shipped scenarios under the shipped controller, at fixed seeds: what issue-free operation promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from dataclasses import replace
 from functools import lru_cache
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from services.edge_worker.drift import DriftWatch
+from services.edge_worker.metrics import DriftMetrics
+from services.edge_worker.settings import EdgeSettings
+from services.policy.controller import Bounds
 from services.policy.decision import Source
 from services.simulate import best, profile, report, score
 from services.simulate import run as running
@@ -27,19 +32,28 @@ def sooner(scenario: Scenario) -> Scenario:
 
 
 @lru_cache
-def trace(name: str) -> Trace:
-    return running.controlled(PROFILE, sooner(ALL[name]), SEED)
+def trace(name: str, seed: int = SEED) -> Trace:
+    return running.controlled(PROFILE, sooner(ALL[name]), seed)
 
 
+@pytest.mark.parametrize("seed", [SEED, 2])
 @pytest.mark.parametrize("name", ["load-step", "drift"])
-def test_budgets_are_met_again_soon_and_calmly(name: str) -> None:
-    found = score.score(trace(name))
+def test_budgets_are_met_again_soon_and_calmly(name: str, seed: int) -> None:
+    found = score.score(trace(name, seed))
     assert found.recovery_seconds is not None
     assert found.recovery_seconds <= 60.0
     assert found.overshoot < 0.10
     assert found.direction_changes_per_minute <= 2.0
     assert found.damage_max_relative_to_limit <= 1.10
     assert found.infeasible_told == ()
+
+
+def test_a_simulated_edge_follows_no_policy_beyond_what_a_real_one_does() -> None:
+    """The controller is told of the bound, and the fleet knows no larger gamma."""
+    watch = DriftWatch(DriftMetrics(CollectorRegistry(), "phone"), alpha=None, step=None, promises=False)
+    assert min(EdgeSettings.model_fields["gamma_max"].default, watch.gamma) == running.levels()[-1] == Bounds().gamma_max
+    decided = trace("load-step").decisions[-1][1]
+    assert {d.inputs["gamma_bound"][0] for d in decided.values()} == {watch.gamma}
 
 
 def test_infeasible_budgets_are_told_and_the_damage_bound_is_kept() -> None:
@@ -65,7 +79,7 @@ def test_goodput_is_near_that_of_good_fixed_settings() -> None:
     """A few cells of the grid instead of all, around the best one that the whole search finds."""
     scenario = sooner(ALL["drift"])
     made = running.tables(PROFILE, scenario, SEED)
-    cells = [(1, 0.9), (1, 0.96), (1, 1.02), (2, 0.9)]
+    cells = [(1, 0.88), (1, 0.92), (1, 0.96), (2, 0.88)]
     fixed = running.fixed(PROFILE, scenario, cells, SEED, made)
     good = [score.goodput(fixed, f) for f in range(len(cells)) if score.feasible(fixed, f)]
     assert good, "some of them meet all budgets"
