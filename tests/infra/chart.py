@@ -39,6 +39,11 @@ def notes(helm: Path, folder: Path, values: list[Values | str]) -> str:
     return text.rpartition("\nNOTES:\n")[2]
 
 
+def package(helm: Path, folder: Path) -> None:
+    """The chart as an archive in ``folder``. Raises ``ChartError``."""
+    _run(helm, "package", str(CHART), "--destination", str(folder))
+
+
 def release(text: str, values: list[Values | str]) -> Release:
     """The documents, and the names of what the values say that others make."""
     documents: list[Document] = [d for d in yaml.load_all(text, _LOADER) if d]

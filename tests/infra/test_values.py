@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,18 @@ def test_rules_and_dashboards_are_those_beside_the_chart(rendered: Rendered) -> 
     carried = {k: json.loads(v) for m in release.of("ConfigMap") for k, v in m["data"].items() if k.endswith(".json")}
     assert carried == dashboards
     assert dashboards
+
+
+def test_a_package_has_the_files_themselves(tools: Path, tmp_path: Path) -> None:
+    """Rules and dashboards are symbolic links here; a package is used far from what they point to."""
+    chart.package(tools / "helm", tmp_path)
+    with tarfile.open(next(tmp_path.glob("sluice-*.tgz"))) as package:
+        sizes = {member.name: member.size for member in package.getmembers() if member.isfile()}
+    for path in (
+        *(ROOT / "infra" / "prometheus").glob("*.rules.yml"),
+        *(ROOT / "infra" / "grafana" / "dashboards").glob("*.json"),
+    ):
+        assert sizes[f"sluice/files/{path.parent.name}/{path.name}"] > 100
 
 
 def test_jobs_are_called_as_the_alerts_and_dashboards_have_it(rendered: Rendered) -> None:
