@@ -14,8 +14,9 @@ _HEAD = """# Metrics
 Each service shows its metrics at `/metrics` of its `METRICS_HOST` and `METRICS_PORT`, in the text format of Prometheus; an edge
 worker also at its API's port. A counter's samples end in `_total`, those of a histogram in `_bucket`, `_sum` and `_count`.
 Counters only grow, and ratios are left to queries: goodput is `sum(rate(sluice_good_tokens_total[1m]))`. The number of series
-is bounded: a label has the values that stand here, or as many as an operator names. This page is made from
-`services/common/catalogue` by `make docs`.
+is bounded: a label has the values that stand here, or as many as an operator names. Pages go out packed (gzip) to whoever
+reads that, as Prometheus does; what metrics cost in processor time stands in
+[benchmarks/README.md](../benchmarks/README.md). This page is made from `services/common/catalogue` by `make docs`.
 
 Recording and alert rules are in `infra/prometheus`; [runbook.md](runbook.md) says what to do about each alert,
 and [dashboards.md](dashboards.md) how to see it all in Grafana.

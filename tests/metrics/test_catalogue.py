@@ -18,6 +18,7 @@ from services.common.energy.meter import Source as EnergySource
 from services.common.messages import Status
 from services.common.meters import Meters
 from services.common.outage import Link
+from services.common.policy_reader import VERDICT_SECONDS, PolicyReader
 from services.common.telemetry import Telemetry
 from services.edge_worker.answer import Decision
 from services.edge_worker.breaker import State as BreakerState
@@ -139,6 +140,22 @@ def test_joules_begin_at_zero_where_they_are_counted_and_are_told_of_in_any_case
     assert sorted(line.split()[0].split('"')[1] for line in shown) == [DRAFT, DRAFT, WAIT, WAIT]
     assert "# TYPE sluice_energy_joules_total counter" in generate_latest(nobody).decode()
     assert nobody.get_sample_value("sluice_energy_joules_total", {"component": "idle", "source": "estimated"}) is None
+
+
+def test_the_knobs_are_those_of_the_policy_while_it_is_in_force() -> None:
+    now = [0.0]
+    registry, policy = CollectorRegistry(), PolicyReader(lambda: now[0])
+    KnobMetrics(registry, "phone", k=4, gamma=1.0, policy=policy)
+
+    def shown() -> list[float | None]:
+        names = ("knob_k", "knob_gamma", "policy_followed")
+        return [registry.get_sample_value(f"sluice_{name}", {"device_class": "phone"}) for name in names]
+
+    assert shown() == [4.0, 1.0, 0.0]
+    policy.saw("phone", 2, 0.5, 7)
+    assert shown() == [2.0, 0.5, 7.0]
+    now[0] = VERDICT_SECONDS + 1.0
+    assert shown() == [4.0, 1.0, 0.0]
 
 
 def test_links_are_told() -> None:
