@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.common.drift.adaptive import MOST_GAMMA
+from services.common.policy_record import MOST_CLASSES
 from services.policy import choose as choosing
 from services.policy import inputs as sensing
 from services.policy.budgets import PRIORITY, Budgets
@@ -25,6 +26,7 @@ from services.policy.model import Edge
 from services.policy.pool import Pool, load_of
 
 LEAST_PASS_SECONDS = 1e-4
+FORGET_SECONDS = 900.0  # without any input of a class that was not there from the start
 LEAST_TOLD = 0.01  # share of the pool's rounds that a decision rests on
 PREDICTED = ("tokens_per_second", "rounds_per_second", "damage", "upload_rate")
 
@@ -88,6 +90,7 @@ class Controller:
     def __init__(self, plan: Plan, classes: tuple[str, ...] = ("default",)) -> None:
         self.plan = plan
         self._grid = plan.bounds.grid()
+        self._first = frozenset(classes)
         self._classes: dict[str, _Class] = {}
         self._pool: Pool | None = None
         self._pool_readings: dict[str, float] = {}
@@ -127,8 +130,10 @@ class Controller:
         now, oldest = inputs.now, self.plan.oldest_seconds
         self._began = now if self._began is None else self._began
         pool = sensing.sane(inputs.pool, oldest)
+        self._forget(inputs)
         for name in inputs.classes:
-            self._join(name)
+            if name in self._classes or len(self._classes) < MOST_CLASSES:
+                self._join(name)
         for name, one in self._classes.items():
             seen = inputs.classes.get(name, sensing.ClassInputs())
             own = sensing.sane(seen.readings, oldest)
@@ -143,6 +148,13 @@ class Controller:
                 one.model.observe(now, own, seen.scores)
         if all(name in pool for name in sensing.NEEDED_OF_POOL):
             self._see_pool({name: r.value for name, r in pool.items()})
+
+    def _forget(self, inputs: Inputs) -> None:
+        """A class that nobody has reported for long: names that an edge makes up must not fill the record."""
+        for name, one in list(self._classes.items()):
+            away = inputs.now - one.missing_since if one.missing_since is not None else 0.0
+            if name not in inputs.classes and name not in self._first and away > FORGET_SECONDS:
+                del self._classes[name]
 
     def _see_pool(self, pool: dict[str, float]) -> None:
         """The pool's pass time, from what the rounds said; its load, from its busy share or from what the rounds make."""

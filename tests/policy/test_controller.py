@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.policy_record import MOST_CLASSES
 from services.policy.budgets import Budgets
 from services.policy.controller import Bounds, Controller, Plan
 from services.policy.damping import Calm
@@ -216,3 +217,12 @@ def test_classes_join_when_they_are_seen_and_share_the_pool() -> None:
         "phone": Source.CONTROL,
         "board": Source.CONTROL,
     }
+
+
+def test_made_up_classes_neither_fill_the_record_nor_stay() -> None:
+    controller = Controller(PLAN)
+    for number in range(MOST_CLASSES + 20):
+        controller.observe(Inputs(0.0, {}, {f"made-up-{number}": ClassInputs()}))
+    assert len(controller.decide(0.0)) == MOST_CLASSES
+    controller.observe(Inputs(1000.0))
+    assert set(controller.decide(1000.0)) == {"default"}
