@@ -24,7 +24,7 @@ API_PORT, METRICS_PORT = 8000, 9102
 COMPONENTS = ("edge-worker", "verifier", "policy")
 INSTALL_SECONDS = 900
 # Verdicts may take long where many processes share few cores: what is late is a matter of the machine, not of Kubernetes.
-DEADLINE_SECONDS = 15
+DEADLINE_SECONDS, LINK_SECONDS = 15, 10
 
 Values = dict[str, Any]
 
@@ -59,7 +59,13 @@ def values(cluster: Cluster, outside: Outside) -> Values:
             "replicas": 1,
             "image": image,
             "existingSecret": "sluice-edge-worker",
-            "config": {"threads": 1, "sessions": 32, "deadline_seconds": DEADLINE_SECONDS, "context_tokens": 512},
+            "config": {
+                "threads": 1,
+                "sessions": 32,
+                "deadline_seconds": DEADLINE_SECONDS,
+                "link_seconds": LINK_SECONDS,
+                "context_tokens": 512,
+            },
             "resources": _resources("200m", "1", "900Mi", "3Gi"),
         },
         "verifier": {
