@@ -30,11 +30,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Solution:
-    """Chosen cell by class, the price of a whole pool's load, and whether the choices fit."""
+    """Chosen cell by class, and the price of a whole pool's load."""
 
     cells: dict[str, int]
     price: float
-    fits: bool
 
 
 def least(tables: Mapping[str, Table]) -> float:
@@ -45,8 +44,7 @@ def least(tables: Mapping[str, Table]) -> float:
 def solve(tables: Mapping[str, Table], room: float, price: float) -> Solution:
     """``room``: rounds a second that the budgets allow; ``price``: of the decision before."""
     if least(tables) >= room:
-        cells = {name: _cheapest(t) for name, t in tables.items()}
-        return Solution(cells, price, least(tables) <= room * (1.0 + 1e-9))
+        return Solution({name: _cheapest(t) for name, t in tables.items()}, price)
     price = min(max(0.0, price), MOST_PRICE)
     best: dict[str, int] | None = None
     best_value = -np.inf
@@ -61,7 +59,7 @@ def solve(tables: Mapping[str, Table], room: float, price: float) -> Solution:
         price = min(MOST_PRICE, max(0.0, price + FIRST_STEP / (1.0 + step / 4) * max(-1.0, min(3.0, load - 1.0))))
     if best is None:
         best = {name: _cheapest(t) for name, t in tables.items()}
-    return Solution(_fill(tables, best, room), price, True)
+    return Solution(_fill(tables, best, room), price)
 
 
 def _cheapest(table: Table) -> int:

@@ -89,7 +89,7 @@ class ClassModel:
         self._devices = Level(smooth_seconds)
         self._scores: Scores | None = None
         self._scored_at = 0.0
-        self._drift = 1.0
+        self._drift = 1.0  # damage of the short window over what the long one lets expect
         self._rounds: Rounds | None = None
         self._hit = 0.0
         self.readings: dict[str, float] = {}
@@ -98,11 +98,6 @@ class ClassModel:
     def correction(self, name: str) -> float:
         value = self._off[name].value
         return 1.0 if value is None else min(MOST_CORRECTION, max(1.0 / MOST_CORRECTION, value))
-
-    @property
-    def drift(self) -> float:
-        """Rejections of the short window over those of the long one."""
-        return self._drift
 
     def observe(self, now: float, own: dict[str, Reading], scores: Scores) -> None:
         """``own``: sane readings, those that a decision needs among them."""

@@ -59,11 +59,10 @@ def isotonic(values: Floats, weights: Floats) -> Floats:
     return np.concatenate([np.full(n, v) for v, _, n in blocks])
 
 
-def gate(scores: Scores, gammas: Floats, edge: Edge, drift: float = 1.0) -> Gate:
-    """The measured histogram as a map from gamma to rates. ``drift`` multiplies rejections: what the short window sees
-    first."""
+def gate(scores: Scores, gammas: Floats, edge: Edge) -> Gate:
+    """The measured histogram as a map from gamma to rates."""
     share = scores.drafted / scores.drafted.sum()
-    beta = np.minimum(1.0, drift * rejection_by_score(scores))
+    beta = rejection_by_score(scores)
     left, width = scores.edges[:-1], np.diff(scores.edges)
     above = np.clip((scores.edges[1:][None, :] - (gammas * edge.tau_u)[:, None]) / width[None, :], 0.0, 1.0)
     above[gammas == 0.0] = 1.0

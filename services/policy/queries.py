@@ -1,4 +1,4 @@
-"""Every PromQL query of the collector, and every metric name in it.
+"""Every PromQL query of the collector.
 
 Edges carry their class on ``sluice_gamma_bound``: the other series of an instance are joined with it, so a class costs no label
 anywhere else. A quantity whose series are missing gives an empty answer, which is no zero.
@@ -35,11 +35,6 @@ ENERGY = shared.ENERGY.series  # of edges and verifiers, by component
 BUSY = verifier.ENGINE_BUSY.series
 PARTITIONS = verifier.PARTITIONS.series
 VERDICTS = verifier.VERDICTS.series
-
-NAMES = (
-    *(TOKENS, ROUNDS, SESSIONS, DRAFT_SECONDS, ROUND_TRIP, ROUND_QUEUE, ROUND_VERIFY, GATE_SCORE, AUDITED, AUDIT, JUDGED),
-    *(REFUSED, GAMMA_BOUND, ENERGY, BUSY, PARTITIONS, VERDICTS),
-)
 
 MOST_TIMES = 4.0  # of the median edge: what counts of an edge
 MOST_DELAY = 10.0  # times the median round trip: what an edge may say of its delays, which do differ

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from services.common.catalogue import edge as catalogue
 from services.common.rng import Floats
 from services.simulate.fleet import Conditions, DeviceClass, PoolSpec
-from services.simulate.rounds import ALL_KEPT, AUDIT, CANDIDATES, DRAFTED, FIELDS, JUDGED, KEPT, Tables
+from services.simulate.rounds import ALL_KEPT, AUDIT, CANDIDATES, DRAFTED, FIELDS, KEPT, Tables
 
 Ints = npt.NDArray[np.int64]
 DRAFTING, UP, QUEUED, PASS, DOWN, OFF = range(6)
@@ -31,7 +31,6 @@ class Counters:
     unverified: Floats
     drafted: Floats
     rounds: Floats
-    judged: Floats
     audit: Floats  # as the verifiers report it
     true_audit: Floats  # with answers that nobody was asked about
     round_trip: Floats
@@ -227,7 +226,6 @@ class World:
         trip = self._due[fleet, device] - self._sent[fleet, device]
         self._add(c.answered, fleet, klass, row[:, KEPT] + 1.0)
         self._add(c.rounds, fleet, klass, np.ones(len(fleet)))
-        self._add(c.judged, fleet, klass, row[:, JUDGED])
         self._add(c.audit, fleet, klass, row[:, AUDIT])
         self._add(c.true_audit, fleet, klass, row[:, AUDIT])
         self._add(c.round_trip, fleet, klass, trip)

@@ -49,7 +49,6 @@ def test_dual_ascent_keeps_the_room_and_is_near_the_best(
     solution = dual.solve(tables, room, price)
     used = sum(float(tables[n].rounds[c]) for n, c in solution.cells.items())
     if dual.least(tables) > room:
-        assert not solution.fits
         assert used == pytest.approx(dual.least(tables))
         return
     assert used <= room * (1.0 + 1e-6)

@@ -78,7 +78,8 @@ def test_books_balance() -> None:
     assert 0.0 < float(c.busy[0]) / 20.0 / 3 < 1.0
     assert float(c.scores[0][0].sum()) <= float(c.drafted.sum())
     assert float(c.scores[0][2].sum()) == pytest.approx(float(c.audit.sum()), rel=1e-6)
-    assert float(c.scores[0][3].sum()) == pytest.approx(float(c.judged.sum()))
+    judged, refused = c.scores[0][3:].sum(axis=1)
+    assert 0.0 < refused < judged
     low = 20.0 * 3 * fleet.pool.idle_watts
     assert low < float(c.joules[0]) < 20.0 * 3 * fleet.pool.busy_watts
     mean = float(c.round_trip.sum() / c.rounds.sum())
