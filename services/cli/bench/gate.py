@@ -30,7 +30,10 @@ def command(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Medians of seconds, interleaved in one run, and each as a share of the step (embedding to logits, batch of one)."""
+    """Medians of processor seconds in one run, and each as a share of the step (embedding to logits, batch of one).
+
+    Not of elapsed ones: other work on the machine would lengthen a step more than what comes after it.
+    """
     import torch
 
     from services.cli.bench.measure import machine
@@ -71,15 +74,15 @@ def command(
 
 
 class _Watches:
-    """Seconds of each call, by name."""
+    """Processor seconds of each call, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
 
     def time(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        started = time.perf_counter()
+        started = time.process_time()
         value = function(*arguments)
-        self.seconds.setdefault(name, []).append(time.perf_counter() - started)
+        self.seconds.setdefault(name, []).append(time.process_time() - started)
         return value
 
 
@@ -126,8 +129,8 @@ def _importance(watches: _Watches, engine: CausalEngine, position: int, token: i
     watched = Timed(layer)
     engine.hidden([0], [position], [[token]], watched)
     history = [(7 * n % 64) / 64 for n in range(64)]
-    started = time.perf_counter()
+    started = time.process_time()
     if watched.weights is not None:
         importance(watched.weights[0], Importance.RECEIVED)
     threshold(history, 0.5, len(history))
-    watches.seconds["importance"][-1] += time.perf_counter() - started
+    watches.seconds["importance"][-1] += time.process_time() - started
