@@ -212,7 +212,7 @@ def _grounds() -> list[Box]:
             Query(total(rate(policy.DECISIONS), "source"), "{{source}}"),
             stacked=True,
             colours={"control": GREEN, "hold": ORANGE, "safe": RED, "override": "purple"},
-            size=(5, 8),
+            size=(8, 7),
             alerts=("SluicePolicyBlind",),
         ),
         states(
@@ -220,7 +220,7 @@ def _grounds() -> list[Box]:
             "Red while a budget cannot be met together with those before it.",
             Query(missed, "{{budget}}"),
             names={"0": ("met", GREEN), "1": ("missed", RED)},
-            size=(5, 8),
+            size=(8, 7),
             alerts=("SluicePolicyInfeasible",),
         ),
         lines(
@@ -229,7 +229,7 @@ def _grounds() -> list[Box]:
             "s",
             Query(f"max by (device_class) ({pick(policy.INPUT_AGE, DEVICE_CLASS)})", "{{device_class}}"),
             steps=((20, RED),),
-            size=(5, 8),
+            size=(8, 7),
             alerts=("SluicePolicyBlind",),
         ),
         lines(
@@ -237,14 +237,23 @@ def _grounds() -> list[Box]:
             "Time of one collection of all inputs, median and 95th percentile.",
             "s",
             *(Query(quantile(share, policy.COLLECT), f"p{share * 100:g}") for share in (0.5, 0.95)),
-            size=(5, 8),
+            size=(8, 7),
         ),
         lines(
             "Queries that failed",
             "Collections a minute without an answer of Prometheus.",
             "none",
             Query(f"60 * {total(rate(policy.COLLECT_FAILURES), 'cause')}", "{{cause}}"),
-            size=(4, 8),
+            size=(8, 7),
             alerts=("SluicePolicyBlind",),
+        ),
+        lines(
+            "Edges left out",
+            "Edge workers whose figures do not count: they say many times what the median worker of their class does. "
+            "The policy's log "
+            "names them; one that stays is broken or hostile.",
+            "none",
+            Query(f"max ({pick(policy.LEFT_OUT)})", "left out"),
+            size=(8, 7),
         ),
     ]
