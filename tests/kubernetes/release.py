@@ -15,7 +15,7 @@ from tests.kubernetes.images import NOW, REGISTRY, ROOT
 from tests.kubernetes.kube import Kube, secret
 from tests.kubernetes.load import NAMESPACE as CLIENTS
 from tests.kubernetes.outside import PARTITIONS, Outside, kafka_values
-from tests.kubernetes.shell import run, wait_until
+from tests.kubernetes.shell import Failed, run, wait_until
 
 CHART = ROOT / "infra" / "helm" / "sluice"
 NAMESPACE, RELEASE = "sluice-test", "sluice"
@@ -155,6 +155,13 @@ class Release:
     def pods(self, component: str) -> list[str]:
         """Those that are ready."""
         return self._kube.ready(NAMESPACE, selector(component))
+
+    def pod(self, component: str) -> str:
+        """One that is ready. ``Failed`` where none is."""
+        ready = self.pods(component)
+        if not ready:
+            raise Failed(f"no pod of {component} is ready")
+        return ready[0]
 
     def settled(self, component: str, pods: int, seconds: float = INSTALL_SECONDS) -> list[str]:
         """Exactly ``pods`` pods, all ready, none on its way."""

@@ -66,7 +66,7 @@ def images(site: Site, wrong: list[str]) -> Figures:
         wrong.append(f"the policy image adds {above['policy']:.0f} MB to its base")
     figures: Figures = {"mb_above_base": above, "running": {}}
     for component in COMPONENTS:
-        (pod,) = site.release.pods(component)
+        pod = site.release.pod(component)
         found = json.loads(site.kube.exec(pod, NAMESPACE, "python", "-", stdin=_WHO))
         figures["running"][component] = found
         if found["uid"] != 10001 or found["capabilities"] or found["bounding"] or not found["no_new_privileges"]:

@@ -61,7 +61,7 @@ def alert(site: Site, wrong: list[str]) -> Figures:
 def steered(site: Site, wrong: list[str]) -> Figures:
     """The policy decides from this Prometheus, changes its knobs, and the edge worker's knobs are those."""
     load = site.load("steered", LOAD_SECONDS)
-    (pod,) = site.release.pods("policy")
+    pod = site.release.pod("policy")
     here = f'{{namespace="{NAMESPACE}"}}'
 
     def changes() -> float | None:

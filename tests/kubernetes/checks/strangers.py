@@ -15,7 +15,7 @@ def forbidden(site: Site, wrong: list[str]) -> Figures:
     stranger = Client(site.kube, "stranger", STRANGERS).start()
     neighbour = Client(site.kube, "neighbour", NAMESPACE).start()  # same namespace, but not of the release
     guest = Client(site.kube, "guest", NAMESPACE, {"app": "guest", f"{RELEASE}-client": "true"}).start()
-    address = {c: site.kube.get("pod", site.release.pods(c)[0], NAMESPACE)["status"]["podIP"] for c in COMPONENTS}
+    address = {c: site.kube.get("pod", site.release.pod(c), NAMESPACE)["status"]["podIP"] for c in COMPONENTS}
     service = f"{RELEASE}-edge-worker.{NAMESPACE}.svc.cluster.local:80"
     api = f"{address['edge-worker']}:{API_PORT}"
     metrics = {component: f"{address[component]}:{METRICS_PORT}" for component in COMPONENTS}
@@ -45,10 +45,7 @@ def forbidden(site: Site, wrong: list[str]) -> Figures:
     tried = {"allowed": 0, "forbidden": 0}
     for who in {**may, **may_not}:
         targets = [*may.get(who, []), *may_not.get(who, [])]
-        if who in pods:
-            found = pods[who].reach(targets)
-        else:
-            found = reach_from(site.kube, site.release.pods(who)[0], NAMESPACE, targets)
+        found = pods[who].reach(targets) if who in pods else reach_from(site.kube, site.release.pod(who), NAMESPACE, targets)
         wrong.extend(f"{who} does not reach {to}: {found[to]}" for to in may.get(who, []) if found[to] != "open")
         wrong.extend(
             f"{who} reaches {to}: {found[to]}" for to in may_not.get(who, []) if found[to] not in ("timeout", "no name")

@@ -64,7 +64,7 @@ def rolled(component: str) -> Callable[[Site, list[str]], Figures]:
     """A rolling update of one Deployment."""
 
     def check(site: Site, wrong: list[str]) -> Figures:
-        victim = site.release.pods(component)[0]
+        victim = site.release.pod(component)
         name = f"deployment/{RELEASE}-{component}"
 
         def restart() -> None:
