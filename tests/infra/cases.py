@@ -48,6 +48,13 @@ SECURE: Values = {
         "podLabels": {"tier": "front"},
         "podAnnotations": {"note": "1"},
         "service": {"type": "LoadBalancer", "port": 8443, "annotations": {"note": "x"}},
+        "ingress": {
+            "enabled": True,
+            "className": "nginx",
+            "host": "ask.example.org",
+            "tlsSecret": "ask-tls",
+            "annotations": {"a": "b"},
+        },
         "cache": {"existingClaim": "edge-models"},
         "config": {"k": 2, "wait_tokens": 20, "device_class": "phone"},
     },

@@ -42,6 +42,7 @@ from tests.infra.conftest import ROOT, Rendered
         ({"verifier": {"existingSecret": ""}}, "sluice_verifier_master_keys"),
         ({"edgeWorker": {"existingSecret": ""}}, "sluice_edge_credential"),
         ({"edgeWorker": {"kind": "DaemonSet"}}, "every node"),
+        ({"edgeWorker": {"ingress": {"enabled": True}}}, "by which name"),
         ({"models": {"target": {"reference": "owner/name@main", "download": True}}}, "40 digits"),
     ],
 )

@@ -44,6 +44,22 @@ def files_of_settings_are_mounted(release: Release) -> Iterator[str]:
                 yield f"{pods.name}: {name} is {value}, where nothing is mounted"
 
 
+def ingresses(release: Release) -> Iterator[str]:
+    """Only the API leaves the cluster, through a Service that there is and a port that it has."""
+    services = {d["metadata"]["name"]: {port["name"] for port in d["spec"]["ports"]} for d in release.of("Service")}
+    for document in release.of("Ingress"):
+        name, spec = document["metadata"]["name"], document["spec"]
+        for path in (path for rule in spec["rules"] for path in rule["http"]["paths"]):
+            backend = path["backend"]["service"]
+            if backend["port"]["name"] not in services.get(backend["name"], ()):
+                yield f"Ingress/{name} goes to {backend['name']}:{backend['port']['name']}, which there is not"
+            if path["path"] != "/v1":
+                yield f"Ingress/{name} lets {path['path']} out"
+        for entry in spec.get("tls", []):
+            if entry["secretName"] not in release.outside:
+                yield f"Ingress/{name}: nobody makes {entry['secretName']}"
+
+
 def scalers(release: Release) -> Iterator[str]:
     for document in (*release.of("ScaledObject"), *release.of("HorizontalPodAutoscaler")):
         name = document["metadata"]["name"]
@@ -83,4 +99,4 @@ def _of_volume(volume: dict[str, Any]) -> Iterator[str]:
         yield claim["claimName"]
 
 
-RULES: tuple[Rule, ...] = (pods_refer_to_what_exists, mounts, files_of_settings_are_mounted, scalers)
+RULES: tuple[Rule, ...] = (pods_refer_to_what_exists, mounts, files_of_settings_are_mounted, ingresses, scalers)
