@@ -64,7 +64,7 @@ def new_kafka(apache_kafka: None, tmp_path: Path) -> Iterator[NewKafka]:
     nodes: list[ApacheKafka] = []
 
     def start(secure: bool = False, **broker_settings: object) -> ApacheKafka:
-        nodes.append(ApacheKafka(tmp_path / f"kafka{len(nodes)}", secure, **broker_settings))
+        nodes.append(ApacheKafka(tmp_path / f"kafka{len(nodes)}", secure, "127.0.0.1", **broker_settings))
         return nodes[-1].start()
 
     try:
