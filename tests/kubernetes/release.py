@@ -75,7 +75,12 @@ def values(cluster: Cluster, outside: Outside) -> Values:
             "config": {"threads": 1, "capacity_tokens": 512, "session_timeout_ms": 6000, "slots": 32},
             "resources": _resources("200m", "1", "900Mi", "3Gi"),
         },
-        "policy": {"replicas": 1, "image": image, "existingSecret": "sluice-policy"},
+        "policy": {
+            "replicas": 1,
+            "image": image,
+            "existingSecret": "sluice-policy",
+            "config": {"prometheus_timeout_seconds": LINK_SECONDS},
+        },
         "networkPolicy": network,
         "monitoring": {"podMonitors": True, "rules": True, "dashboards": True},
     }
