@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--host", default="", help="with KUBECONFIG: this machine's address as its pods see it")
     parser.add_argument("--output", type=Path, default=RESULTS, help="file for the figures")
     options = parser.parse_args()
-    record = Record(options.output)
+    record = Record(options.output, [*SECURED, *PLAIN], sys.argv[1:])
     try:
         cluster = clusters.choose(options.load, options.host)
         if not (options.keep and cluster.running):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,9 +26,11 @@ RATE, TOKENS = 0.4, 24  # requests a second and tokens of an answer that one ver
 
 @dataclass
 class Record:
-    """Figures of the checks by name, written to ``file`` after each; ``failures``: what was not met."""
+    """Figures by check, written to ``file`` after each; ``failures``: what was not met. ``names``: of all checks."""
 
     file: Path
+    names: list[str]
+    arguments: list[str]
     parts: dict[str, Figures] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -53,8 +56,11 @@ class Record:
         self.say("as expected" if not wrong else f"NOT AS EXPECTED: {'; '.join(wrong)}")
 
     def write(self) -> None:
-        about = {"command": "make test-cluster", "machine": machine(), "date": datetime.now(UTC).date().isoformat()}
-        self.file.write_text(json.dumps(about | {"failures": self.failures, "checks": self.parts}, indent=1) + "\n")
+        command = " ".join(["python -m tests.kubernetes", *map(shlex.quote, self.arguments)])
+        about = {"command": command, "machine": machine(), "date": datetime.now(UTC).date().isoformat()}
+        not_run = [name for name in self.names if name not in self.parts]
+        found = {"failures": self.failures, "not_run": not_run, "checks": self.parts}
+        self.file.write_text(json.dumps(about | found, indent=1) + "\n")
 
 
 @dataclass
