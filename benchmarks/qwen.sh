@@ -18,13 +18,14 @@ calibrate() { # name, options
 
 methods=hlm,lossless:one_minus_max@0.05,fixed-k,remote-llm
 methods+=,u-hlm:one_minus_max@0.01,u-hlm:one_minus_max@0.05,u-hlm:one_minus_max@0.15,u-hlm:one_minus_max@0.3,u-hlm:one_minus_max@0.5
-methods+=,u-hlm:temperature_perturbation@0.15,u-hlm:temperature_perturbation@0.35
+methods+=,u-hlm:one_minus_max@0.7,u-hlm:one_minus_max@1
+for tau in 0.15 0.35 0.5 1; do methods+=,u-hlm:temperature_perturbation@$tau; done
 methods+=,calibrated@0.03,answer-level@0.03,answer-level@0.12,slm
 for importance in binding received; do
-    for tau in 0.001 0.02; do methods+=,ui-hlm:one_minus_max:$importance@$tau/0.35; done
+    for tau in 0.001 0.02 0.5 1; do methods+=,ui-hlm:one_minus_max:$importance@$tau/0.35; done
     for quantile in 0.5 0.7; do methods+=,i-hlm:$importance@$quantile; done
 done
-methods+=,rand-hlm@0.3,rand-hlm@0.5
+methods+=,rand-hlm@0,rand-hlm@0.3,rand-hlm@0.5
 
 evaluate() {
     .venv/bin/sluice evaluate "${pair[@]}" --prompts $prompts/qwen-evaluation.jsonl --parallel 25 --max-tokens 80 \
